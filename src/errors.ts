@@ -1,0 +1,63 @@
+/**
+ * Every error a user can meet: one table of stable codes, each with its exit status.
+ * A sentence names the cause; a hint says the way out.
+ *
+ * Exit statuses: 0 done (also "unchanged"), 1 failed, 2 usage, 3 refused by the guard, 4 not there, 5 not permitted.
+ */
+export const exitStatusOf = {
+  // usage
+  usage: 2,
+  address_invalid: 2,
+  prefix_host_bits: 2,
+  duration_invalid: 2,
+  question_without_terminal: 2,
+  config_invalid: 2,
+  // refused by the guard
+  refused: 3,
+  // not there
+  not_blocked: 4,
+  not_attached: 4,
+  interface_missing: 4,
+  // not permitted
+  not_permitted: 5,
+  // failed
+  failed: 1,
+  addon_missing: 1,
+  kernel_call: 1,
+  pin_dir_missing: 1,
+  not_bpffs: 1,
+  foreign_mount_namespace: 1,
+  layout_mismatch: 1,
+  sizes_differ: 1,
+  map_full: 1,
+  lock_busy: 1,
+  no_ethernet_header: 1,
+  xdp_busy: 1,
+  xdp_other_mode: 1,
+  xdp_unsupported: 1,
+  xdp_mtu: 1,
+  xdp_attach: 1,
+  program_rejected: 1,
+  file_unreadable: 1,
+  listen_failed: 1,
+  body_not_alert: 1,
+} as const satisfies Record<string, 1 | 2 | 3 | 4 | 5>;
+
+export type ErrorCode = keyof typeof exitStatusOf;
+
+export class FalcodropError extends Error {
+  readonly code: ErrorCode;
+  /** What the user can do about it; one sentence. */
+  readonly hint: string | undefined;
+
+  constructor(code: ErrorCode, message: string, hint?: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.name = 'FalcodropError';
+    this.code = code;
+    this.hint = hint;
+  }
+
+  get exitStatus(): number {
+    return exitStatusOf[this.code];
+  }
+}
