@@ -1,0 +1,48 @@
+/**
+ * A vitest reporter that writes what became of every test, with the reason of a skip (vitest's own JSON leaves it out),
+ * to the file FALCODROP_TALLY names. scripts/test.ts counts from it.
+ */
+import { writeFileSync } from 'node:fs';
+import { relative } from 'node:path';
+import type { Reporter, SerializedError, TestModule } from 'vitest/node';
+
+export interface TalliedTest {
+  readonly project: string;
+  readonly file: string;
+  readonly name: string;
+  /** `pending`: the worker died, or the run was stopped, before it ended. */
+  readonly state: 'passed' | 'failed' | 'skipped' | 'pending';
+  /** Why it was skipped, as given to `context.skip(reason)`; null when nobody said. */
+  readonly reason: string | null;
+}
+
+export interface Tally {
+  readonly tests: readonly TalliedTest[];
+  /** Files that failed outside of their tests: they did not load, or a hook threw. */
+  readonly brokenFiles: readonly string[];
+  /** Errors that belong to no test. */
+  readonly strayErrors: number;
+}
+
+export default class TallyReporter implements Reporter {
+  onTestRunEnd(modules: readonly TestModule[], errors: readonly SerializedError[]): void {
+    const path = process.env.FALCODROP_TALLY;
+    if (path === undefined) return;
+    const tests: TalliedTest[] = [];
+    const brokenFiles: string[] = [];
+    for (const module of modules) {
+      const file = relative(process.cwd(), module.moduleId);
+      const project = module.project.name;
+      let failed = 0;
+      for (const test of module.children.allTests()) {
+        const result = test.result();
+        if (result.state === 'failed') failed += 1;
+        const reason = result.state === 'skipped' ? (result.note ?? null) : null;
+        tests.push({ project, file, name: test.fullName, state: result.state, reason });
+      }
+      if (module.state() !== 'passed' && module.state() !== 'skipped' && failed === 0) brokenFiles.push(file);
+    }
+    const tally: Tally = { tests, brokenFiles, strayErrors: errors.length };
+    writeFileSync(path, JSON.stringify(tally));
+  }
+}
