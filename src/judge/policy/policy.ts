@@ -2,14 +2,11 @@
  * A policy says what may be done with the offender of a rule's alerts. Naming an offender and acting on it are two
  * things: most rules can name one, few should act.
  */
-import type { Address } from '../../address/address.ts';
-
 /** enforce = drop; monitor = count in the kernel; observe = say it, set nothing. */
 export type Action = 'enforce' | 'monitor' | 'observe';
 
 /** What is known about one alert's connection, for a policy's conditions. */
 export interface Sighting {
-  readonly offender: Address;
   /** Which side opened the connection: outbound = ours did; null = not known. */
   readonly way: 'inbound' | 'outbound' | null;
   /** `fd.l4proto` in lower case; null = the alert does not print it. */
@@ -45,4 +42,30 @@ export interface Policy {
   /** True: offenders of outbound connections are acted on too, although whoever runs here chooses them. */
   readonly outbound: boolean;
   readonly seconds: number;
+}
+
+/** The first policy that names the rule, or null. */
+export function policyFor(rule: string, policies: readonly Policy[]): Policy | null {
+  const name = rule.toLowerCase();
+  return policies.find((policy) => policy.rules.some((candidate) => candidate.toLowerCase() === name)) ?? null;
+}
+
+/**
+ * What a policy would do. Whatever it says, it only observes what proves too little: an attempt, a protocol whose source
+ * can be forged (all but TCP), and, unless it says otherwise, the far end of a connection that was opened from here: who
+ * runs code here can connect to your payment provider.
+ */
+export function actionOf(policy: Policy | null, sighting: Sighting): Action {
+  if (policy === null || policy.never || !sighting.proven) return 'observe';
+  if (sighting.protocol !== null && sighting.protocol !== 'tcp') return 'observe';
+  if (sighting.way === 'outbound' && !policy.outbound) return 'observe';
+  return policy.cases.find(({ when }) => holds(when, sighting))?.action ?? 'observe';
+}
+
+function holds(when: Condition, sighting: Sighting): boolean {
+  return (
+    (when.way === undefined || when.way === sighting.way) &&
+    (when.events === undefined || (sighting.event !== null && when.events.includes(sighting.event))) &&
+    (when.public === undefined || when.public === sighting.public)
+  );
 }
