@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/*
+ * Drops what comes from a blocked source: parse, look up, verdict.
+ *
+ * One instance is loaded per interface, all of them share the pinned maps. Nothing that is enforced
+ * lives in the program itself, so that an instance can be replaced under its link at any time.
+ */
+#include "packet.h"
+#include "maps.h"
+
+char _license[] SEC("license") = "GPL";
+
+const volatile __u32 slot;     /* this interface's row of counters */
+const volatile bool has_frags; /* the kernel has multi-buffer XDP and bpf_xdp_get_buff_len (5.18) */
+
+static const __u32 zero;
+
+struct packet {
+	__u32 length; /* of the whole frame */
+	__u32 ip;     /* offset of the IP header: a number, for pointers would split the verifier's
+			 states */
+	__u32 family;
+	struct cidr_v6 source; /* for IPv4 the first eight bytes are a struct cidr_v4 */
+};
+
+static __always_inline void count(enum count_kind kind, __u32 length)
+{
+	__u32 row = slot * COUNT_KINDS + kind;
+	struct total *total = bpf_map_lookup_elem(&counters, &row);
+
+	if (total) {
+		total->packets++;
+		total->bytes += length;
+	}
+}
+
+static __always_inline __u64 skew(void)
+{
+	const struct hints *hint = bpf_map_lookup_elem(&hints, &zero);
+
+	return hint ? hint->skew_ns : 0;
+}
+
+/* Coarse: some ns on a hit where ktime_get_ns takes dozens and an lfence; at most a tick behind. */
+static __always_inline __u64 drop_clock(void)
+{
+	return bpf_ktime_get_coarse_ns() + skew();
+}
+
+static __always_inline bool is_live(const struct block *block, __u64 now)
+{
+	return now < block->drop_until || now < block->count_until;
+}
+
+/*
+ * The length of the next wider prefix to look for, -1 when there is none. A function of its own,
+ * not static, so that the verifier knows nothing of its result: with ranges that shrink from round
+ * to round no state of the loops below equals another, and a million instructions are not enough.
+ */
+__attribute__((noinline)) int next_wider(__u32 found, __u32 asked)
+{
+	return (int)(found < asked ? found : asked) - 1;
+}
+
+/*
+ * The longest prefix of at most `next` bits that holds the source. Sets the length to go on from:
+ * an entry that does not end the search must not hide a wider one.
+ */
+static __always_inline void *next_prefix(void *trie, struct cidr_v6 *key, int *next,
+					 __u32 length_offset)
+{
+	void *value;
+
+	if (*next < 0)
+		return NULL;
+	key->prefix_length = *next;
+	value = bpf_map_lookup_elem(trie, key);
+	*next = value ? next_wider(*(__u8 *)(value + length_offset), *next) : -1;
+	return value;
+}
+
+#define LENGTH_OF_BLOCK __builtin_offsetof(struct block, prefix_length)
+#define LENGTH_OF_ALLOW __builtin_offsetof(struct allow, prefix_length)
+
+static __always_inline bool is_allowed(void *allowed, const struct cidr_v6 *source, __u32 bits)
+{
+	__u64 now = bpf_ktime_get_coarse_ns();
+	struct cidr_v6 key = *source;
+	struct allow *allow;
+	int next = bits;
+	__u32 i;
+
+	for (i = 0; i <= bits; i++) {
+		allow = next_prefix(allowed, &key, &next, LENGTH_OF_ALLOW);
+		if (!allow)
+			return false;
+		if (now < allow->until)
+			return true;
+	}
+	return false;
+}
+
+/* Not static, so that they are verified once and not in every round of the loop that asks them. */
+__attribute__((noinline)) int is_allowed_v4(const struct cidr_v6 *source)
+{
+	return source ? is_allowed(&allowed_cidr_v4, source, 32) : 0;
+}
+
+__attribute__((noinline)) int is_allowed_v6(const struct cidr_v6 *source)
+{
+	return source ? is_allowed(&allowed_cidr_v6, source, 128) : 0;
+}
+
+__attribute__((noinline)) int sample(struct xdp_md *ctx, const struct packet *packet,
+				     const struct block *block, enum count_kind kind, __u64 now)
+{
+	struct sample *record;
+	void *start = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	void *ip;
+	const struct iphdr *ip4;
+	const struct ipv6hdr *ip6;
+	const __be16 *ports = NULL;
+
+	if (!packet || !block)
+		return 0;
+	record = bpf_ringbuf_reserve(&drop_samples, sizeof(*record), 0);
+	if (!record) {
+		count(ALSO_SAMPLE_LOST, packet->length);
+		return 0;
+	}
+	ip = start + (packet->ip & 0xff);
+	ip4 = ip;
+	ip6 = ip;
+	__builtin_memset(record, 0, sizeof(*record));
+	record->at = now;
+	record->packets = block->packets;
+	record->ifindex = ctx->ingress_ifindex;
+	record->length = packet->length;
+	record->family = packet->family;
+	record->kind = kind;
+	record->prefix_length = block->prefix_length;
+	if (packet->family == 4 && (void *)(ip4 + 1) <= end) {
+		record->protocol = ip4->protocol;
+		__builtin_memcpy(record->source, &ip4->saddr, 4);
+		__builtin_memcpy(record->destination, &ip4->daddr, 4);
+		if (!(ip4->frag_off & bpf_htons(0x1fff)))
+			ports = ip + ip4->ihl * 4;
+	} else if (packet->family == 6 && (void *)(ip6 + 1) <= end) {
+		record->protocol = ip6->nexthdr;
+		__builtin_memcpy(record->source, &ip6->saddr, 16);
+		__builtin_memcpy(record->destination, &ip6->daddr, 16);
+		ports = (void *)(ip6 + 1);
+	}
+	if (ports && (record->protocol == IPPROTO_TCP || record->protocol == IPPROTO_UDP) &&
+	    (void *)(ports + 2) <= end) {
+		record->source_port = bpf_ntohs(ports[0]);
+		record->destination_port = bpf_ntohs(ports[1]);
+	}
+	bpf_ringbuf_submit(record, 0);
+	return 0;
+}
+
+/* Sampled: the first packet of an entry, then at powers of two (two CPUs at once may miss one). */
+static __always_inline void hit(struct xdp_md *ctx, const struct packet *packet,
+				struct block *block, enum count_kind kind, __u64 now, bool sampling)
+{
+	__u64 before = block->packets;
+
+	__sync_fetch_and_add(&block->packets, 1);
+	__sync_fetch_and_add(&block->bytes, packet->length);
+	block->last_seen = now;
+	if (sampling && !(before & (before + 1)))
+		sample(ctx, packet, block, kind, now);
+}
+
+/*
+ * The exact address, then the prefixes from the longest to the widest. Only a live enforcing entry
+ * ends the search: what has expired is passed over, what monitors counts and is passed over.
+ * The clock is read at the first entry and allows are asked at the first live one, so that clean
+ * traffic pays for neither.
+ */
+static __always_inline enum count_kind verdict(struct xdp_md *ctx, struct packet *packet,
+					       const __u32 family, const struct settings *set,
+					       __u32 mode)
+{
+	const __u32 bits = family == 4 ? 32 : 128;
+	const __u32 hint = family == 4 ? PREFIXES_V4 : PREFIXES_V6;
+	void *addresses = family == 4 ? (void *)&blocked_v4 : (void *)&blocked_v6;
+	void *trie = family == 4 ? (void *)&blocked_cidr_v4 : (void *)&blocked_cidr_v6;
+	const struct hints *known = bpf_map_lookup_elem(&hints, &zero);
+	int next = known && (known->prefixes & hint) ? (int)bits : -1;
+	struct block *block = bpf_map_lookup_elem(addresses, packet->source.address);
+	enum count_kind kind = PASS_CLEAN;
+	__u64 now = 0;
+	__u32 i;
+
+	for (i = 0; i <= bits + 1; i++) {
+		if (block) {
+			if (!now)
+				now = drop_clock();
+			if (is_live(block, now)) {
+				if (kind == PASS_CLEAN &&
+				    (family == 4 ? is_allowed_v4(&packet->source)
+						 : is_allowed_v6(&packet->source)))
+					return PASS_ALLOWED;
+				kind = now >= block->drop_until       ? PASS_MONITORED
+				       : mode == MODE_MONITOR         ? PASS_MODE_MONITOR
+				       : block->prefix_length == bits ? DROP_ADDRESS
+								      : DROP_PREFIX;
+				hit(ctx, packet, block, kind, now, set->sampling);
+				if (kind != PASS_MONITORED)
+					return kind;
+			}
+		}
+		block = next_prefix(trie, &packet->source, &next, LENGTH_OF_BLOCK);
+		if (!block)
+			break;
+	}
+	return kind;
+}
+
+static __always_inline __u32 mode_now(const struct settings *settings)
+{
+	if (settings->deadline && settings->deadline <= bpf_ktime_get_coarse_ns())
+		return settings->mode_after;
+	return settings->mode;
+}
+
+static __always_inline enum count_kind judge(struct xdp_md *ctx, struct packet *packet)
+{
+	const struct settings *now = bpf_map_lookup_elem(&settings, &zero);
+	void *start = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	struct cursor cursor = {start, end};
+	struct ipv6hdr *ip6;
+	struct iphdr *ip4;
+	enum parsed parsed;
+	bool malformed;
+	__u32 mode;
+
+	packet->length = has_frags ? bpf_xdp_get_buff_len(ctx) : end - start;
+	mode = now ? mode_now(now) : MODE_OFF;
+	if (mode == MODE_OFF)
+		return PASS_MODE_OFF;
+
+	parsed = parse_frame(&cursor);
+	switch (parsed) {
+	case PARSED_IPV4:
+		ip4 = take(&cursor, sizeof(*ip4));
+		if (!ip4)
+			return PASS_SHORT_IPV4;
+		packet->family = 4;
+		packet->ip = (void *)ip4 - start;
+		malformed = malformed_v4(ip4, packet->length - packet->ip);
+		__builtin_memcpy(packet->source.address, &ip4->saddr, 4);
+		break;
+	case PARSED_IPV6:
+		ip6 = take(&cursor, sizeof(*ip6));
+		if (!ip6)
+			return PASS_SHORT_IPV6;
+		packet->family = 6;
+		packet->ip = (void *)ip6 - start;
+		malformed = malformed_v6(ip6, packet->length - packet->ip);
+		__builtin_memcpy(packet->source.address, &ip6->saddr, 16);
+		break;
+	case PARSED_TAGS:
+		return PASS_TAGS;
+	case PARSED_SHORT_LINK:
+		return PASS_SHORT_LINK;
+	case PARSED_SHORT_IPV4:
+		return PASS_SHORT_IPV4;
+	case PARSED_SHORT_IPV6:
+		return PASS_SHORT_IPV6;
+	default:
+		return PASS_NOT_IP;
+	}
+	if (malformed)
+		count(ALSO_MALFORMED, packet->length);
+	return parsed == PARSED_IPV4 ? verdict(ctx, packet, 4, now, mode)
+				     : verdict(ctx, packet, 6, now, mode);
+}
+
+SEC("xdp")
+int falcodrop(struct xdp_md *ctx)
+{
+	struct packet packet = {};
+	enum count_kind kind = judge(ctx, &packet);
+
+	count(kind, packet.length);
+	return kind == DROP_ADDRESS || kind == DROP_PREFIX ? XDP_DROP : XDP_PASS;
+}
+
+/*
+ * An entry made live again after it had ended counts from zero. The fine clock, for a syscall
+ * program is refused the coarse one.
+ */
+static __always_inline enum change_result apply(struct block *block, const struct change *change)
+{
+	bool was_live = is_live(block, bpf_ktime_get_ns() + skew());
+	bool longer =
+		change->drop_until > block->drop_until || change->count_until > block->count_until;
+
+	if (!was_live) {
+		block->packets = 0;
+		block->bytes = 0;
+		block->last_seen = 0;
+	}
+	if (change->operation == CHANGE_SET) {
+		block->owners = change->owners;
+		block->action = change->action;
+		block->scope = change->scope;
+		block->drop_until = change->drop_until;
+		block->count_until = change->count_until;
+		return CHANGE_DONE;
+	}
+	if (change->operation != CHANGE_RAISE)
+		return CHANGE_INVALID;
+	block->owners = was_live ? block->owners | change->owners : change->owners;
+	if (change->drop_until > block->drop_until)
+		block->drop_until = change->drop_until;
+	if (change->count_until > block->count_until)
+		block->count_until = change->count_until;
+	return longer ? CHANGE_DONE : CHANGE_UNCHANGED;
+}
+
+/* Arguments: struct change as the context of a test run. */
+SEC("syscall")
+int change(struct change *context)
+{
+	struct change args = *context;
+	struct block *block = NULL;
+
+	if (args.family == 4)
+		block = bpf_map_lookup_elem(&blocked_v4, args.address);
+	else if (args.family == 6)
+		block = bpf_map_lookup_elem(&blocked_v6, args.address);
+	else
+		return CHANGE_INVALID;
+	return block ? apply(block, &args) : CHANGE_ABSENT;
+}
+
+/*
+ * The same for the tries, which a sleepable program may not use ("Sleepable programs can only use
+ * array, hash, ringbuf and local storage maps"): a socket filter with struct change behind 14 bytes
+ * of test-run data, which stand for the Ethernet header and are cut off by the kernel.
+ */
+SEC("socket")
+int change_cidr(struct __sk_buff *skb)
+{
+	struct cidr_v6 key = {};
+	struct block *block = NULL;
+	struct change args;
+
+	if (bpf_skb_load_bytes(skb, 0, &args, sizeof(args)))
+		return CHANGE_INVALID;
+	key.prefix_length = args.prefix_length;
+	__builtin_memcpy(key.address, args.address, sizeof(key.address));
+	if (args.family == 4)
+		block = bpf_map_lookup_elem(&blocked_cidr_v4, &key);
+	else if (args.family == 6)
+		block = bpf_map_lookup_elem(&blocked_cidr_v6, &key);
+	else
+		return CHANGE_INVALID;
+	if (!block || block->prefix_length != args.prefix_length)
+		return CHANGE_ABSENT;
+	return apply(block, &args);
+}

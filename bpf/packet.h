@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * From the first byte of a frame to its IP header. A cursor walks; each helper returns the next
+ * protocol, or says how the frame ends. Needs no BPF helper, so it compiles for user space too.
+ */
+#ifndef FALCODROP_PACKET_H
+#define FALCODROP_PACKET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <linux/types.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <bpf/bpf_endian.h>
+#include "abi.h"
+
+#define MAX_TAGS 2 /* 802.1ad outside, 802.1Q inside */
+
+#define PPP_IPV4 0x0021 /* RFC 1332 */
+#define PPP_IPV6 0x0057 /* RFC 5072 */
+
+#ifndef __always_inline
+#define __always_inline inline __attribute__((always_inline))
+#endif
+
+struct cursor {
+	void *at;
+	void *end;
+};
+
+struct vlan_tag {
+	__be16 control;
+	__be16 type;
+};
+
+struct pppoe_session { /* RFC 2516, section 4 */
+	__u8 version_type;
+	__u8 code;
+	__be16 session;
+	__be16 length;
+};
+
+enum parsed {
+	PARSED_IPV4,
+	PARSED_IPV6,
+	PARSED_NOT_IP,
+	PARSED_TAGS,
+	PARSED_SHORT_LINK,
+	PARSED_SHORT_IPV4,
+	PARSED_SHORT_IPV6,
+};
+
+/* The header under the cursor, which moves behind it; NULL when the frame ends before. */
+static __always_inline void *take(struct cursor *cursor, __u32 size)
+{
+	void *header = cursor->at;
+
+	if (header + size > cursor->end)
+		return NULL;
+	cursor->at = header + size;
+	return header;
+}
+
+/*
+ * PPP's protocol number inside a PPPoE session, as the Ethernet type of what it carries. A number
+ * whose first byte is odd is compressed to that byte (RFC 1661, section 6.5); the kernel takes
+ * both.
+ */
+static __always_inline enum parsed parse_pppoe(struct cursor *cursor, __be16 *type)
+{
+	__u16 protocol;
+	__u8 *byte;
+
+	if (!take(cursor, sizeof(struct pppoe_session)))
+		return PARSED_SHORT_LINK;
+	byte = take(cursor, 1);
+	if (!byte)
+		return PARSED_SHORT_LINK;
+	protocol = *byte;
+	if (!(protocol & 1)) {
+		byte = take(cursor, 1);
+		if (!byte)
+			return PARSED_SHORT_LINK;
+		protocol = protocol << 8 | *byte;
+	}
+	if (protocol == PPP_IPV4)
+		*type = bpf_htons(ETH_P_IP);
+	else if (protocol == PPP_IPV6)
+		*type = bpf_htons(ETH_P_IPV6);
+	else
+		return PARSED_NOT_IP;
+	return PARSED_IPV4;
+}
+
+/* Leaves the cursor on the IP header, whose fixed part is within the frame, for PARSED_IPV4 and
+ * PARSED_IPV6. */
+static __always_inline enum parsed parse_frame(struct cursor *cursor)
+{
+	struct ethhdr *ethernet = take(cursor, sizeof(*ethernet));
+	struct vlan_tag *tag;
+	enum parsed parsed;
+	__be16 type;
+	int i;
+
+	if (!ethernet)
+		return PARSED_SHORT_LINK;
+	type = ethernet->h_proto;
+	for (i = 0; i <= MAX_TAGS; i++) {
+		if (type != bpf_htons(ETH_P_8021Q) && type != bpf_htons(ETH_P_8021AD))
+			break;
+		if (i == MAX_TAGS)
+			return PARSED_TAGS;
+		tag = take(cursor, sizeof(*tag));
+		if (!tag)
+			return PARSED_SHORT_LINK;
+		type = tag->type;
+	}
+	if (type == bpf_htons(ETH_P_PPP_SES)) {
+		parsed = parse_pppoe(cursor, &type);
+		if (parsed != PARSED_IPV4)
+			return parsed;
+	}
+	if (type == bpf_htons(ETH_P_IP))
+		return cursor->at + sizeof(struct iphdr) > cursor->end ? PARSED_SHORT_IPV4
+								       : PARSED_IPV4;
+	if (type == bpf_htons(ETH_P_IPV6))
+		return cursor->at + sizeof(struct ipv6hdr) > cursor->end ? PARSED_SHORT_IPV6
+									 : PARSED_IPV6;
+	return PARSED_NOT_IP;
+}
+
+/* `rest` is what the frame holds from the IP header on, in bytes; Ethernet padding may follow the
+ * packet. */
+static __always_inline bool malformed_v4(const struct iphdr *ip, __u32 rest)
+{
+	__u32 total = bpf_ntohs(ip->tot_len);
+
+	return ip->version != 4 || ip->ihl < 5 || total < ip->ihl * 4u || total > rest;
+}
+
+/* A payload length of zero is a jumbogram's (RFC 2675), or nothing but the header. */
+static __always_inline bool malformed_v6(const struct ipv6hdr *ip, __u32 rest)
+{
+	return ip->version != 6 || sizeof(*ip) + bpf_ntohs(ip->payload_len) > rest;
+}
+
+#endif
