@@ -3,7 +3,7 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writ
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -51,6 +51,7 @@ beforeAll(() => {
   for (const name of ['biome.json', 'scripts/lint', 'package.json'])
     cpSync(join(root, name), join(tree, name), { recursive: true });
 });
+afterEach(() => rmSync(join(tree, 'src'), { recursive: true, force: true }));
 afterAll(() => rmSync(tree, { recursive: true, force: true }));
 
 function plant(path: string, text: string): void {
@@ -118,7 +119,6 @@ describe('the import table', () => {
       [],
     );
     expect(expected.size).toBeGreaterThan(300);
-    rmSync(join(tree, 'src'), { recursive: true });
   });
 
   test.each([
@@ -130,7 +130,6 @@ describe('the import table', () => {
   ])('holds for %s', (_, text) => {
     plant('src/alert/planted.ts', text);
     expect([...offenders('src')]).toEqual(['src/alert/planted.ts']);
-    rmSync(join(tree, 'src'), { recursive: true });
   });
 
   test.each(typesOnly)('%s knows %s by its types only', (from, of) => {
@@ -156,12 +155,10 @@ describe('native code', () => {
     plant('src/kernel/second.ts', text);
     plant('src/cli/third.ts', text);
     expect([...offenders('src')].sort()).toEqual(['src/cli/third.ts', 'src/kernel/second.ts']);
-    rmSync(join(tree, 'src'), { recursive: true });
   });
 
   test.each(uses)('is loaded by kernel/native.ts: %s', (text) => {
     plant('src/kernel/native.ts', text);
     expect([...offenders('src')]).toEqual([]);
-    rmSync(join(tree, 'src'), { recursive: true });
   });
 });
