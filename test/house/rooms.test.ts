@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -75,10 +75,20 @@ function offenders(folder: string): Set<string> {
   return found;
 }
 
+/** The TypeScript sources below a folder of the real tree: path and text. A room may be empty still. */
+function sources(folder: string): (readonly [path: string, text: string])[] {
+  if (!existsSync(join(root, folder))) return [];
+  const paths = readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' });
+  return paths
+    .filter((path) => path.endsWith('.ts'))
+    .map((path) => [`${folder}/${path}`, readFileSync(join(root, folder, path), 'utf8')]);
+}
+
 describe('the import table', () => {
-  test('names every room of the tree, and no other', () => {
+  test('knows every folder of src/', () => {
     const folders = readdirSync(join(root, 'src'), { withFileTypes: true }).filter((entry) => entry.isDirectory());
-    expect(folders.map((entry) => entry.name).sort()).toEqual(names.toSorted());
+    expect(folders.map((entry) => entry.name).filter((name) => !names.includes(name))).toEqual([]);
+    expect(folders.length).toBeGreaterThan(0);
   });
 
   test('is what lint enforces, for every pair of rooms and every package, at both depths', () => {
@@ -132,14 +142,14 @@ describe('the import table', () => {
     expect([...offenders('src')]).toEqual(['src/alert/planted.ts']);
   });
 
-  test.each(typesOnly)('%s knows %s by its types only', (from, of) => {
-    const files = readdirSync(join(root, 'src', from), { recursive: true, encoding: 'utf8' });
-    for (const file of files.filter((name) => name.endsWith('.ts'))) {
-      const text = readFileSync(join(root, 'src', from, file), 'utf8');
-      const values = [...text.matchAll(/^(?:import|export)\s(?!type\s)[^;]*?from '([^']+)'/gm)]
-        .map((match) => match[1] ?? '')
-        .filter((specifier) => new RegExp(`^(\\.\\./)+${of}/`).test(specifier));
-      expect(values, `src/${from}/${file}`).toEqual([]);
+  test('has rooms that know another by its types only', () => {
+    for (const [from, of] of typesOnly) {
+      const values = sources(`src/${from}`).flatMap(([path, text]) =>
+        [...text.matchAll(/^(?:import|export)\s(?!type\s)[^;]*?from '([^']+)'/gm)]
+          .filter((match) => new RegExp(`^(\\.\\./)+${of}/`).test(match[1] ?? ''))
+          .map((match) => `${path}: ${match[1]}`),
+      );
+      expect(values, `${from} imports more than types of ${of}`).toEqual([]);
     }
   });
 });
