@@ -9,7 +9,10 @@
  * - A failed kernel or libbpf call throws a {@link NativeError}: `operation`, `errno` (positive number), `code` ("ENOENT"), and for
  *   batches `count`, how many elements were done before it stopped. A wrong argument type throws a TypeError.
  * - Handles own a file descriptor; `close()` is idempotent, GC and the end of the environment close too, and any method
- *   after `close()` throws an Error saying so.
+ *   (and `info`) after `close()` throws an Error saying so. A ring buffer and a watch stay open, whoever holds them, until
+ *   `close()` or the end of the environment.
+ * - What a callback throws becomes an uncaught exception; only `consume()` throws it on to its caller. A callback may
+ *   close its own handle.
  */
 import { createRequire } from 'node:module';
 import { FalcodropError } from '../errors.ts';
@@ -63,21 +66,29 @@ export interface LinkInfo {
 
 /** An opened, not yet loaded, then loaded, BPF object file. */
 export interface BpfObject {
-  /** Names as declared in C. Before `load()` the sizes are those of the object file. */
+  /** The declared maps (not .rodata and the like), in no particular order. Before `load()` sizes are the object file's. */
   maps(): readonly { name: string; type: number; keySize: number; valueSize: number; maxEntries: number }[];
   programs(): readonly { name: string; section: string; type: number }[];
-  /** Members of a struct in the object's BTF, flattened one level; throws NativeError ENOENT when there is none. */
+  /**
+   * Members of a struct in the object's BTF; those of anonymous structs and unions inside are lifted to their place, named
+   * ones stay whole. Throws NativeError ENOENT for an unknown struct, EINVAL for bit fields.
+   */
   structLayout(structName: string): { readonly size: number; readonly members: readonly StructMember[] };
   /** The value of an enumerator in the object's BTF (`enum …` constants), keyed by name. Throws ENOENT for an unknown enum. */
   enumValues(enumName: string): Readonly<Record<string, number>>;
+  /** All setters: ENOENT for an unknown name, EBUSY once `load()` was called. */
   setMaxEntries(map: string, maxEntries: number): void;
-  /** Use an existing map instead of creating one: `bpf_map__reuse_fd`. EINVAL on a parameter mismatch. */
+  /**
+   * Use an existing map instead of creating one: `bpf_map__reuse_fd`. EINVAL when type, key size, value size or flags
+   * differ; the number of entries is taken over from the existing map.
+   */
   reuseMap(map: string, existing: BpfMap): void;
   /** Writes one variable of `.rodata` before load; `value` must have exactly the variable's size (RangeError). */
   setRodata(variable: string, value: Uint8Array): void;
   setAutoload(program: string, autoload: boolean): void;
   /** Ors bits into the program's load flags (`BPF_F_XDP_HAS_FRAGS` is 1 << 5). */
   addProgramFlags(program: string, flags: number): void;
+  /** Once only: after a failure open the object anew. */
   load(): void;
   /** After load: handles of their own (dup), independent of the object. */
   map(name: string): BpfMap;
@@ -101,14 +112,21 @@ export interface BpfMap {
    * LOOKUP_BATCH. `cursor` null starts; returns the cursor for the next call, or null when done. The buffers hold `count`
    * keys and values one after the other. ENOSPC when one hash bucket holds more than `limit`: the caller grows it.
    */
-  lookupBatch(cursor: Buffer | null, limit: number): { count: number; keys: Buffer; values: Buffer; cursor: Buffer | null };
+  lookupBatch(
+    cursor: Buffer | null,
+    limit: number,
+  ): { count: number; keys: Buffer; values: Buffer; cursor: Buffer | null };
   /** UPDATE_BATCH; `keys` and `values` hold the same number of elements. Throws with `count` done. Returns the count. */
   updateBatch(keys: Uint8Array, values: Uint8Array, flags?: number): number;
   /** DELETE_BATCH; stops at the first absent key with ENOENT and `count` done. */
   deleteBatch(keys: Uint8Array): number;
   /** BPF_MAP_FREEZE: afterwards user space cannot change the map. */
   freeze(): void;
-  /** mmap of an ARRAY created with BPF_F_MMAPABLE. The mapping lives as long as the returned handle. */
+  /**
+   * mmap of an ARRAY created with BPF_F_MMAPABLE (EINVAL for others). Elements lie at multiples of 8 bytes. The mapping
+   * lives as long as the returned handle, also after the map's `close()`; of a frozen map or one opened read-only it can
+   * only be read, a store throws NativeError EPERM.
+   */
   mmap(): MappedArray;
   close(): void;
 }
@@ -130,7 +148,8 @@ export interface BpfProgram {
   pin(path: string): void;
   /**
    * BPF_PROG_TEST_RUN. `data`: packet (XDP, socket filter; 14 bytes at least), `context`: read and written back (syscall programs).
-   * `durationNs` is the mean of `repeat` runs. `data` in the result is the packet afterwards (empty for syscall programs).
+   * `durationNs` is the mean of `repeat` runs, for a syscall program the whole system call. `context` is copied, the changed
+   * one comes back in the result; a syscall program takes neither `data` nor `repeat` (TypeError). `data` in the result is the packet afterwards (empty for syscall programs).
    */
   testRun(options: { data?: Uint8Array; context?: Uint8Array; repeat?: number }): {
     returnValue: number;
@@ -153,7 +172,7 @@ export interface BpfLink {
 
 /** Ring buffer consumer on the event loop (uv_poll on libbpf's epoll descriptor); keeps the loop alive until closed. */
 export interface RingBuffer {
-  /** Consumes what is there now without waiting; returns the number of records. */
+  /** Consumes what is there now without waiting; returns the number of records. Not from its own callback (Error). */
   consume(): number;
   close(): void;
 }
@@ -209,7 +228,10 @@ export interface Netlink {
   addresses(): InterfaceAddress[];
   /** All tables, both families. */
   routes(): Route[];
-  /** Calls back (coalesced: once a loop turn) after links, addresses or routes changed, or events were lost (ENOBUFS). */
+  /**
+   * Calls back (coalesced: once a loop turn) after links, addresses or routes changed, or events were lost (ENOBUFS). Does
+   * not keep the event loop alive.
+   */
   watch(onChange: () => void): { close(): void };
 }
 
@@ -229,7 +251,7 @@ export interface Native {
   openLink(path: string): BpfLink;
   /** By id; needs CAP_SYS_ADMIN (EPERM else), ENOENT when it is gone. */
   programInfoById(id: number): ProgramInfo;
-  /** True when some bpf_link holds this interface's XDP hook (walks link ids; CAP_SYS_ADMIN). */
+  /** The bpf_link that holds this interface's XDP hook, null if none does (walks link ids; CAP_SYS_ADMIN). ENODEV without the interface. */
   linkHolding(ifindex: number): LinkInfo | null;
 
   /** BPF_LINK_CREATE for XDP. `mode` native = XDP_FLAGS_DRV_MODE, generic = XDP_FLAGS_SKB_MODE. */
@@ -245,18 +267,25 @@ export interface Native {
 
   /** flock(2) LOCK_EX or LOCK_SH with LOCK_NB; null when somebody else holds it. Opens `path` read-only (a directory will do). */
   tryLock(path: string, mode: 'exclusive' | 'shared'): FileLock | null;
-  /** The same, waited for off the event loop, at most `timeoutMs`; resolves to null when the time is over. */
+  /**
+   * The same, waited for at most `timeoutMs` (0 tries once); resolves to null when the time is over, rejects with a
+   * NativeError when `path` cannot be opened. The event loop stays free (a timer tries again every 1 to 5 ms); waiting
+   * keeps the loop alive but never holds up `process.exit()`. Waiters are not served in order.
+   */
   lock(path: string, mode: 'exclusive' | 'shared', timeoutMs: number): Promise<FileLock | null>;
 
-  /** One datagram to a unix socket; a path beginning with "@" is an abstract name (sd_notify, journald). */
+  /**
+   * One datagram to a unix socket, never waiting (EAGAIN when the receiver's queue is full); a path beginning with "@" is
+   * an abstract name (sd_notify, journald).
+   */
   sendUnixDatagram(path: string, message: Uint8Array): void;
   /** mount -t bpf bpf TARGET, mode as given (octal number), nosuid,nodev,noexec. */
   mountBpffs(target: string, mode: number): void;
-  /** umount2(target, MNT_DETACH when lazy). */
-  unmount(target: string): void;
+  /** umount2(target), with MNT_DETACH when lazy. */
+  unmount(target: string, lazy?: boolean): void;
   /** CLOCK_MONOTONIC and CLOCK_BOOTTIME in ns, read one right after the other. */
   clocks(): { readonly monotonicNs: bigint; readonly boottimeNs: bigint };
-  /** Waits for an RCU-like grace period: membarrier(MEMBARRIER_CMD_GLOBAL). */
+  /** Waits for an RCU-like grace period: membarrier(MEMBARRIER_CMD_GLOBAL). Blocks the thread, some 10 ms. */
   membarrier(): void;
 }
 
@@ -284,7 +313,12 @@ export function native(): Native {
     }
   }
   const detail = cause instanceof Error ? (cause.message.split('\n')[0] ?? '') : String(cause);
-  throw new FalcodropError('addon_missing', `the native addon could not be loaded: ${detail}`, 'run "make build"', cause);
+  throw new FalcodropError(
+    'addon_missing',
+    `the native addon could not be loaded: ${detail}`,
+    'run "make build"',
+    cause,
+  );
 }
 
 /** True for errors thrown by the addon for a failed kernel call. */
