@@ -18,7 +18,7 @@ export interface TalliedTest {
 
 export interface Tally {
   readonly tests: readonly TalliedTest[];
-  /** Files that failed outside of their tests: they did not load, or a hook threw. */
+  /** Files that failed though none of their tests did: they did not load, or a hook threw. */
   readonly brokenFiles: readonly string[];
   /** Errors that belong to no test. */
   readonly strayErrors: number;
@@ -33,14 +33,14 @@ export default class TallyReporter implements Reporter {
     for (const module of modules) {
       const file = relative(process.cwd(), module.moduleId);
       const project = module.project.name;
-      let failed = 0;
+      let told = false;
       for (const test of module.children.allTests()) {
         const result = test.result();
-        if (result.state === 'failed') failed += 1;
+        if (result.state === 'failed' || result.state === 'pending') told = true;
         const reason = result.state === 'skipped' ? (result.note ?? null) : null;
         tests.push({ project, file, name: test.fullName, state: result.state, reason });
       }
-      if (module.state() !== 'passed' && module.state() !== 'skipped' && failed === 0) brokenFiles.push(file);
+      if (module.state() !== 'passed' && module.state() !== 'skipped' && !told) brokenFiles.push(file);
     }
     const tally: Tally = { tests, brokenFiles, strayErrors: errors.length };
     writeFileSync(path, JSON.stringify(tally));

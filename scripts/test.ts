@@ -50,8 +50,9 @@ export function count(tally: Tally | null, status: number | null): Count {
   if (tally === null) return { passed: 0, failed: 1 };
   const passed = tally.tests.filter((test) => test.state === 'passed').length;
   const accepted = tally.tests.filter(isAcceptedSkip).length;
-  const failed = tally.tests.length - passed - accepted + tally.brokenFiles.length + tally.strayErrors;
-  return { passed, failed: failed === 0 && status !== 0 ? 1 : failed };
+  const unexplained = tally.strayErrors > 0 || status !== 0 ? Math.max(1, tally.strayErrors) : 0;
+  const failed = tally.tests.length - passed - accepted + tally.brokenFiles.length;
+  return { passed, failed: failed === 0 ? unexplained : failed };
 }
 
 /** Network namespaces of tests (`fd<pid>…`) whose process is gone: a test did not clean up. */
