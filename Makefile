@@ -142,7 +142,7 @@ dist/falcodrop.node: $(ADDON)
 # src/kernel/layout.generated.ts is committed; it is made anew from the object's BTF, and a test compares.
 $(LAYOUT): $(OBJECT) $(ADDON) scripts/layout.ts
 	$(call say,GEN,src/kernel/layout.generated.ts)
-	$(Q)$(NODE) scripts/layout.ts
+	$(Q)$(NODE) scripts/layout.ts $(OBJECT)
 	@mkdir -p $(STATE) && touch $@
 
 dist/main.js: $(TS_SOURCES) $(LAYOUT) scripts/bundle.mjs package.json $(NPM_STAMP)
