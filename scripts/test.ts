@@ -67,6 +67,11 @@ function namespaces(): string[] {
   return existsSync('/run/netns') ? readdirSync('/run/netns') : [];
 }
 
+/** The environment without the developer's own FALCODROP_ settings: a test sets those it means. */
+function withoutSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('FALCODROP_')));
+}
+
 function main(filters: readonly string[]): void {
   const whole = filters.length === 0;
   const failedChecks = whole ? runChecks() : [];
@@ -88,7 +93,7 @@ function main(filters: readonly string[]): void {
       ...projects,
       ...filters,
     ],
-    { cwd: root, stdio: 'inherit', env: { ...process.env, FALCODROP_TALLY: path } },
+    { cwd: root, stdio: 'inherit', env: { ...withoutSettings(process.env), FALCODROP_TALLY: path } },
   );
 
   const tally = existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Tally) : null;
