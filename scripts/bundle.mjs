@@ -32,7 +32,7 @@ const result = await build({
   legalComments: 'none',
   logLevel: 'warning',
   write: false,
-});
+}).catch(() => process.exit(1)); // esbuild has printed why
 
 await mkdir(dist, { recursive: true });
 // The entry last: it names the chunks.
