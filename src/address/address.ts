@@ -34,7 +34,11 @@ export function readAddress(text: string): Address | null {
 export function parseAddress(text: string): Address {
   const address = readAddress(text);
   if (address !== null) return address;
-  throw new FalcodropError('address_invalid', `${quote(text)} is not an IP address${whyNot(text)}`, 'write 192.0.2.1 or 2001:db8::1');
+  throw new FalcodropError(
+    'address_invalid',
+    `${quote(text)} is not an IP address${whyNot(text)}`,
+    'write 192.0.2.1 or 2001:db8::1',
+  );
 }
 
 /** From 4 or 16 bytes in network order; an IPv4-mapped IPv6 address becomes IPv4. RangeError for another length. */
@@ -153,7 +157,8 @@ function readGroups(text: string, dottedEnd: boolean): number[] | null {
 
 function whyNot(text: string): string {
   if (text.includes('%')) return ': a zone id names an interface of one host, a block holds on all';
-  if (/^[0-9.]+$/.test(text) && /(^|\.)0\d/.test(text)) return ': an octet with a leading zero is octal to some programs and decimal to others';
+  if (/^[0-9.]+$/.test(text) && /(^|\.)0\d/.test(text))
+    return ': an octet with a leading zero is octal to some programs and decimal to others';
   if (text.includes('/')) return ': it is a prefix';
   return '';
 }
@@ -161,5 +166,8 @@ function whyNot(text: string): string {
 /** For messages: control characters made visible, cut to 60 characters. */
 export function quote(text: string): string {
   const short = text.length > 60 ? `${text.slice(0, 57)}...` : text;
-  return JSON.stringify(short).replace(/[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return JSON.stringify(short).replace(
+    /[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }

@@ -3,7 +3,17 @@
  * A /32 or /128 is the address itself and printed without a length. An IPv4-mapped prefix of /96 or longer is IPv4.
  */
 import { FalcodropError } from '../errors.ts';
-import { type Address, bitsOf, compareAddresses, formatAddress, fromBytes, isV4Mapped, parseAddress, quote, readAddress } from './address.ts';
+import {
+  type Address,
+  bitsOf,
+  compareAddresses,
+  formatAddress,
+  fromBytes,
+  isV4Mapped,
+  parseAddress,
+  quote,
+  readAddress,
+} from './address.ts';
 
 export interface Prefix {
   /** Host bits are zero. */
@@ -36,10 +46,18 @@ export function parsePrefix(text: string): Prefix {
   const written = mapped ? 128 : bitsOf(address.family);
   const length = /^(0|[1-9]\d{0,2})$/.test(lengthText) ? Number(lengthText) : -1;
   if (length < 0 || length > written) {
-    throw new FalcodropError('address_invalid', `${quote(text)}: the prefix length must be 0 to ${written}`, 'write 192.0.2.0/24 or 2001:db8::/32');
+    throw new FalcodropError(
+      'address_invalid',
+      `${quote(text)}: the prefix length must be 0 to ${written}`,
+      'write 192.0.2.0/24 or 2001:db8::/32',
+    );
   }
   if (mapped && length < 96) {
-    throw new FalcodropError('address_invalid', `${quote(text)} covers more than the IPv4-mapped addresses`, 'write the IPv4 prefix itself, or an IPv6 prefix');
+    throw new FalcodropError(
+      'address_invalid',
+      `${quote(text)} covers more than the IPv4-mapped addresses`,
+      'write the IPv4 prefix itself, or an IPv6 prefix',
+    );
   }
   const prefix = { address, length: mapped ? length - 96 : length };
   const clean = maskPrefix(prefix.address, prefix.length);
@@ -74,7 +92,8 @@ export function maskPrefix(address: Address, length: number): Prefix {
     bytes[whole] = (bytes[whole] ?? 0) & (0xff00 >> (length & 7));
     bytes.fill(0, whole + 1);
   }
-  if (bytes.length === 16 && length >= 96 && isV4Mapped(bytes)) return { address: fromBytes(bytes), length: length - 96 };
+  if (bytes.length === 16 && length >= 96 && isV4Mapped(bytes))
+    return { address: fromBytes(bytes), length: length - 96 };
   return { address: { family: address.family, bytes }, length };
 }
 

@@ -11,10 +11,18 @@ export function parseDuration(text: string, { zero = false }: { zero?: boolean }
   const match = /^(\d{1,10})([smhdw])$/.exec(text) ?? (zero && text === '0' ? ['0', '0', 's'] : null);
   const seconds = match === null ? Number.NaN : Number(match[1]) * (secondsOf[match[2] ?? ''] ?? Number.NaN);
   if (Number.isNaN(seconds)) {
-    throw new FalcodropError('duration_invalid', `${JSON.stringify(text.slice(0, 40))} is not a duration`, 'write a number and a unit: 90s, 5m, 1h, 2d, 1w');
+    throw new FalcodropError(
+      'duration_invalid',
+      `${JSON.stringify(text.slice(0, 40))} is not a duration`,
+      'write a number and a unit: 90s, 5m, 1h, 2d, 1w',
+    );
   }
   if (seconds > longestSeconds) {
-    throw new FalcodropError('duration_invalid', `${text} is longer than ten years`, 'use --forever for a block without an end');
+    throw new FalcodropError(
+      'duration_invalid',
+      `${text} is longer than ten years`,
+      'use --forever for a block without an end',
+    );
   }
   if (seconds === 0 && !zero) throw new FalcodropError('duration_invalid', 'a duration must be longer than nothing');
   return seconds;
