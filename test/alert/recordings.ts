@@ -4,6 +4,8 @@ import { readFileSync } from 'node:fs';
 export interface Expected {
   readonly n: number;
   readonly rule: string;
+  readonly evt: string;
+  readonly fd: string | null;
   readonly offender: string | null;
   readonly why: 'offender' | 'never block' | 'private' | 'not a connection';
 }
