@@ -13,6 +13,17 @@ char _license[] SEC("license") = "GPL";
 const volatile __u32 slot;     /* this interface's row of counters */
 const volatile bool has_frags; /* the kernel has multi-buffer XDP and bpf_xdp_get_buff_len (5.18) */
 
+/* Never read: names the types that scripts/layout.ts needs in BTF, where only used types appear. */
+const volatile union {
+	struct sample sample;
+	enum block_owner owner;
+	enum block_action action;
+	enum mode mode;
+	enum hint_prefixes prefixes;
+	enum change_operation operation;
+	enum change_result result;
+} abi_types;
+
 static const __u32 zero;
 
 struct packet {

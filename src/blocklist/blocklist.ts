@@ -1,0 +1,328 @@
+/**
+ * The block list: what hand and daemon do to the pinned maps, in one way.
+ *
+ * Every mutation holds one flock, on the directory PIN_DIR/lock, for a slice of work that never waits for anything else.
+ * One thing may go in without it: a *new automatic* block of an address (BPF_NOEXIST), which is then verified under the lock
+ * on the pinned map before it counts as acknowledged. A live hash entry is never overwritten: the kernel adds the new element
+ * and then removes the old, and a packet in between finds neither; ends change in place (kernel/set.ts `change`).
+ */
+
+import { bitsOf } from '../address/address.ts';
+import { formatPrefix, hostPrefix, isHost, maskPrefix, type Prefix } from '../address/prefix.ts';
+import { FalcodropError } from '../errors.ts';
+import { endAfter } from '../kernel/clock.ts';
+import { type BlockValue, never, ownerBits } from '../kernel/layout.ts';
+import { type FileLock, native } from '../kernel/native.ts';
+import { type BlockMapName, blockMapNames, PinnedSet } from '../kernel/set.ts';
+import { type Claims, forgetful, kindOf, type Wish } from './claims.ts';
+import { type Entry, entryOf } from './entry.ts';
+
+export type { Claims, Owner, Wish } from './claims.ts';
+export type { Entry } from './entry.ts';
+
+/** What a block did. `extended` also when a monitor entry became an enforcing one. */
+export type BlockStatus = 'blocked' | 'extended' | 'unchanged' | 'replaced';
+
+export interface BlockOutcome {
+  readonly status: BlockStatus;
+  readonly entry: Entry;
+}
+
+/** Entries handled while the lock is held once. */
+const slice = 512;
+
+/** How long a hand waits for the lock; slices hold it for milliseconds. */
+const handPatienceMs = 10_000;
+
+/** How long the daemon's verification waits before it tries again; it gives up never. */
+const settlePatienceMs = 60_000;
+
+type Ends = Pick<BlockValue, 'dropUntil' | 'countUntil' | 'action' | 'owners' | 'scope'>;
+
+interface Pending {
+  readonly wish: Wish;
+  readonly ends: Ends;
+}
+
+export class Blocklist {
+  readonly pinDir: string;
+  readonly #claims: Claims;
+  #set: PinnedSet;
+  /** Automatic blocks not yet seen under the lock, the latest wish of each target. */
+  #unsettled = new Map<string, Pending>();
+  #settling: Promise<void> | null = null;
+
+  /** Throws `pin_dir_missing`, `not_permitted`, `layout_mismatch`. Adopts whatever is pinned: the maps are the truth. */
+  static open(pinDir: string, { claims = forgetful }: { claims?: Claims } = {}): Blocklist {
+    return new Blocklist(pinDir, claims);
+  }
+
+  private constructor(pinDir: string, claims: Claims) {
+    this.pinDir = pinDir;
+    this.#claims = claims;
+    this.#set = new PinnedSet(pinDir);
+  }
+
+  /** The set in force, for those who only look. */
+  get set(): PinnedSet {
+    return this.#set;
+  }
+
+  /**
+   * Blocks, or extends: within an entry the later end wins, so a second block never shortens ("unchanged"). `replace` sets
+   * both ends exactly. Throws `map_full`, `lock_busy`.
+   */
+  block(wish: Wish, { replace = false }: { replace?: boolean } = {}): Promise<BlockOutcome> {
+    return this.#locked((set) => {
+      const ends = endsOf(wish, set.now());
+      const status = replace ? this.#replace(set, wish, ends) : this.#raise(set, wish.target, ends);
+      this.#claims.made(wish);
+      const value = set.lookup(wish.target);
+      if (value === null) throw vanished(wish.target);
+      return { status, entry: entryOf(wish.target, value, set.now()) };
+    });
+  }
+
+  /**
+   * The daemon's way, synchronous: nothing waits between an alert and the map. A new address goes in without the lock; an
+   * entry that is there is raised at once when the lock is free, else `queued`. {@link settle} tells when it is acknowledged.
+   * Addresses only. Throws `map_full`.
+   */
+  blockAtOnce(wish: Wish): BlockStatus | 'queued' {
+    if (!isHost(wish.target)) throw new RangeError('prefixes are only blocked under the lock');
+    const ends = endsOf(wish, this.#set.now());
+    if (this.#set.insert(wish.target, ends)) {
+      this.#remember(wish, ends);
+      return 'blocked';
+    }
+    const lock = native().tryLock(this.#set.paths.lock, 'exclusive');
+    if (lock === null) {
+      this.#remember(wish, ends);
+      return 'queued';
+    }
+    try {
+      this.#refresh();
+      const status = this.#raise(this.#set, wish.target, ends);
+      this.#claims.made(wish);
+      return status;
+    } finally {
+      lock.release();
+    }
+  }
+
+  /**
+   * Resolves when every `blockAtOnce` so far is acknowledged: seen under the lock in the pinned maps, and mended where a
+   * reaper or an upgrade came in between.
+   */
+  settle(): Promise<void> {
+    this.#settling ??= this.#settleAll().finally(() => {
+      this.#settling = null;
+    });
+    return this.#settling;
+  }
+
+  /** Resolves to the entry as it was, or null when there was none. Claims hear of it first. */
+  unblock(target: Prefix): Promise<Entry | null> {
+    return this.#locked((set) => {
+      const value = set.lookup(target);
+      this.#unsettled.delete(formatPrefix(target));
+      if (value === null) return null;
+      this.#claims.withdrawn(target);
+      set.remove(target);
+      if (!isHost(target)) set.unhintPrefixes(target.address.family);
+      return entryOf(target, value, set.now());
+    });
+  }
+
+  /** Every entry, ended ones too until they are reaped; in the maps' own order. */
+  *entries(): Generator<Entry> {
+    const now = this.#set.now();
+    for (const name of blockMapNames) {
+      for (const { target, value } of this.#set.entries(name)) yield entryOf(target, value, now);
+    }
+  }
+
+  /**
+   * The entries that hold a target whole, the most exact first: itself and every wider prefix. With a trie the kernel can
+   * tell only the longest; the search goes on one bit shorter, as the XDP program does.
+   */
+  covering(target: Prefix): Entry[] {
+    const set = this.#set;
+    const now = set.now();
+    const found: Entry[] = [];
+    const { family } = target.address;
+    const exact = isHost(target) ? set.lookup(target) : null;
+    if (exact !== null) found.push(entryOf(target, exact, now));
+    let length = target.length;
+    while (length >= 0) {
+      const value = set.longestPrefix(target.address, length);
+      if (value === null) break;
+      const at = Math.min(value.prefixLength, length);
+      found.push(
+        entryOf(at === bitsOf(family) ? hostPrefix(target.address) : maskPrefix(target.address, at), value, now),
+      );
+      length = at - 1;
+    }
+    return found;
+  }
+
+  /** Removes what has ended, in slices, re-reading each entry under the lock. Resolves to how many went. */
+  async reap(): Promise<number> {
+    let reaped = 0;
+    for (const name of blockMapNames) {
+      let ended: Prefix[] = [];
+      for (const candidate of this.#ended(name)) {
+        ended.push(candidate);
+        if (ended.length < slice) continue;
+        reaped += await this.#reapSlice(ended);
+        ended = [];
+      }
+      if (ended.length > 0) reaped += await this.#reapSlice(ended);
+    }
+    return reaped;
+  }
+
+  close(): void {
+    this.#set.close();
+  }
+
+  #ended(name: BlockMapName): Prefix[] {
+    const now = this.#set.now();
+    const ended: Prefix[] = [];
+    for (const { target, value } of this.#set.entries(name)) if (!isLive(value, now)) ended.push(target);
+    return ended;
+  }
+
+  #reapSlice(targets: readonly Prefix[]): Promise<number> {
+    return this.#locked((set) => {
+      let reaped = 0;
+      const now = set.now();
+      for (const target of targets) {
+        const value = set.lookup(target);
+        if (value === null || isLive(value, now)) continue;
+        if (set.remove(target)) reaped++;
+      }
+      for (const family of [4, 6] as const) {
+        if (targets.some((target) => !isHost(target) && target.address.family === family)) set.unhintPrefixes(family);
+      }
+      return reaped;
+    });
+  }
+
+  /** Under the lock. A full map is reaped once before it refuses: what has ended must not keep an attacker's place. */
+  #raise(set: PinnedSet, target: Prefix, ends: Ends): BlockStatus {
+    // Looked up first, for a trie before 6.13 ignores BPF_NOEXIST; then again, for a hash may be inserted to without the lock.
+    for (let attempt = 0; attempt < 3; attempt++) {
+      const before = set.lookup(target);
+      if (before === null) {
+        if (this.#insert(set, target, ends)) return 'blocked';
+        continue;
+      }
+      const wasLive = isLive(before, set.now());
+      const change = set.change('raise', target, ends);
+      if (change === 'absent') continue;
+      return wasLive ? (change === 'changed' ? 'extended' : 'unchanged') : 'blocked';
+    }
+    throw vanished(target);
+  }
+
+  #replace(set: PinnedSet, wish: Wish, ends: Ends): BlockStatus {
+    const before = set.lookup(wish.target);
+    if (before === null) return this.#raise(set, wish.target, ends);
+    set.change('set', wish.target, { ...ends, owners: before.owners | ends.owners });
+    return 'replaced';
+  }
+
+  #insert(set: PinnedSet, target: Prefix, ends: Ends): boolean {
+    try {
+      return set.insert(target, ends);
+    } catch (error) {
+      if (!(error instanceof FalcodropError) || error.code !== 'map_full') throw error;
+      const now = set.now();
+      let reaped = 0;
+      for (const name of blockMapNames) {
+        if (name.includes('cidr') === isHost(target)) continue;
+        for (const entry of set.entries(name)) {
+          if (!isLive(entry.value, now) && set.remove(entry.target) && ++reaped >= slice) break;
+        }
+      }
+      if (reaped === 0) throw error;
+      return set.insert(target, ends);
+    }
+  }
+
+  #remember(wish: Wish, ends: Ends): void {
+    this.#unsettled.set(formatPrefix(wish.target), { wish, ends });
+  }
+
+  async #settleAll(): Promise<void> {
+    while (this.#unsettled.size > 0) {
+      const lock = await native().lock(this.#set.paths.lock, 'exclusive', settlePatienceMs);
+      if (lock === null) continue;
+      try {
+        this.#refresh();
+        let done = 0;
+        for (const [key, { wish, ends }] of this.#unsettled) {
+          // Forgotten first: one that can not be done (a full map) is thrown once and does not hold up the others.
+          this.#unsettled.delete(key);
+          this.#raise(this.#set, wish.target, ends);
+          this.#claims.made(wish);
+          if (++done >= slice) break;
+        }
+      } finally {
+        lock.release();
+      }
+    }
+  }
+
+  /** Runs `work` under the exclusive lock, on the set that is in force then. */
+  async #locked<T>(work: (set: PinnedSet) => T): Promise<T> {
+    const { paths } = this.#set;
+    const lock: FileLock | null =
+      native().tryLock(paths.lock, 'exclusive') ?? (await native().lock(paths.lock, 'exclusive', handPatienceMs));
+    if (lock === null) {
+      throw new FalcodropError(
+        'lock_busy',
+        `another falcodrop has held ${paths.lock} for ${handPatienceMs / 1000} s`,
+        'find it (fuser, or lsof) and see what it waits for; it is freed when that process ends',
+      );
+    }
+    try {
+      this.#refresh();
+      return work(this.#set);
+    } finally {
+      lock.release();
+    }
+  }
+
+  /** After the lock is taken: a set swapped or purged meanwhile is left for the one in force. */
+  #refresh(): void {
+    if (this.#set.isCurrent()) return;
+    const fresh = new PinnedSet(this.pinDir);
+    this.#set.close();
+    this.#set = fresh;
+  }
+}
+
+function isLive(value: BlockValue, now: bigint): boolean {
+  return now < value.dropUntil || now < value.countUntil;
+}
+
+function endsOf(wish: Wish, now: bigint): Ends {
+  const end = endAfter(now, wish.seconds);
+  return {
+    dropUntil: wish.mode === 'enforce' ? end : never,
+    countUntil: wish.mode === 'monitor' ? end : never,
+    action: 0,
+    owners: ownerBits[kindOf(wish.owner)],
+    scope: 0,
+  };
+}
+
+function vanished(target: Prefix): FalcodropError {
+  return new FalcodropError(
+    'kernel_call',
+    `the entry of ${formatPrefix(target)} came and went while it was written`,
+    'something else than falcodrop changes these maps: find it (bpftool map, fuser), then try again',
+  );
+}

@@ -1,0 +1,607 @@
+/**
+ * Root's part: maps made and pinned, the XDP program attached through a pinned link, replaced under it, taken off.
+ *
+ * A pinned link outlives every process: drops go on when falcodrop is dead. Replacing the program is BPF_LINK_UPDATE, without
+ * a packet in between; a first attach or a detach may reset a NIC's queues for seconds.
+ */
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmdirSync,
+  symlinkSync,
+  unlinkSync,
+} from 'node:fs';
+import { basename, join } from 'node:path';
+import { FalcodropError } from '../errors.ts';
+import { count_kind, encodeSettings, FALCODROP_FORMAT, layout, MAX_SLOTS, mode } from './layout.ts';
+import {
+  type BpfLink,
+  type BpfMap,
+  type BpfProgram,
+  isNativeError,
+  type Link,
+  type NativeError,
+  native,
+} from './native.ts';
+import { loadInstance, loadSet, pinnedMapNames, type Sizes } from './object.ts';
+import { isOwnMount, linkPin, notReachable, type PinPaths, pinPaths, preparePinDir } from './pins.ts';
+import { PinnedSet } from './set.ts';
+
+export type XdpMode = 'native' | 'generic';
+
+/** Who may write the block maps besides root. */
+export interface Service {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** An XDP program in the hook. `link`: a bpf_link holds it, else it was attached over netlink. */
+export interface Holder {
+  readonly programId: number;
+  readonly name: string;
+  readonly mode: string;
+  readonly link: boolean;
+}
+
+export interface InterfaceReport {
+  readonly name: string;
+  readonly ifindex: number;
+  readonly up: boolean;
+  readonly driver: string;
+  readonly mtu: number;
+  readonly rxQueues: number;
+  readonly txQueues: number;
+  /** Ours, or somebody else's; null when the hook is free. */
+  readonly holder: Holder | null;
+  /** The slot of its counters when it is attached by us. */
+  readonly attachment: Attachment | null;
+}
+
+export interface Attachment {
+  readonly ifindex: number;
+  readonly name: string;
+  readonly mode: XdpMode;
+  readonly slot: number;
+  readonly programId: number;
+}
+
+export type AttachStatus = 'attached' | 'replaced' | 'unchanged';
+
+export interface AttachOutcome {
+  readonly status: AttachStatus;
+  readonly attachment: Attachment;
+}
+
+/** ARPHRD_ETHER of uapi/linux/if_arp.h. */
+const ethernet = 1;
+/** IFF_UP. */
+const up = 1;
+
+/** Owner kinds and modes of the pins: DESIGN's table. Everything else in a set is 0640. */
+const serviceWritable = new Set([
+  'blocked_v4',
+  'blocked_v6',
+  'blocked_cidr_v4',
+  'blocked_cidr_v6',
+  'hints',
+  'drop_samples',
+  'change',
+  'change_cidr',
+]);
+
+/** Throws `interface_missing`, naming what is there, or `no_ethernet_header`, naming the lower device. */
+export function findInterface(name: string, links: readonly Link[] = native().netlink.links()): Link {
+  const link = links.find((candidate) => candidate.name === name);
+  if (link === undefined) {
+    const names = links.filter((candidate) => candidate.type === ethernet).map((candidate) => candidate.name);
+    throw new FalcodropError(
+      'interface_missing',
+      `there is no interface ${JSON.stringify(name)} here`,
+      `there are: ${names.join(', ')}`,
+    );
+  }
+  return link;
+}
+
+export function requireEthernet(link: Link, links: readonly Link[]): void {
+  if (link.type === ethernet) return;
+  const lower = link.lowerElsewhere ? undefined : links.find((candidate) => candidate.ifindex === link.lower);
+  throw new FalcodropError(
+    'no_ethernet_header',
+    `${link.name} has no Ethernet header (${link.kind ?? `type ${link.type}`}): blocked packets would still arrive`,
+    lower === undefined
+      ? 'attach to the physical interface that carries it'
+      : `attach to ${lower.name}, which carries it`,
+  );
+}
+
+export function inspectInterface(pinDir: string, name: string): InterfaceReport {
+  const link = findInterface(name);
+  return {
+    name,
+    ifindex: link.ifindex,
+    up: (link.flags & up) !== 0,
+    driver: driverOf(link),
+    mtu: link.mtu,
+    rxQueues: link.rxQueues,
+    txQueues: link.txQueues,
+    holder: holderOf(link),
+    attachment: attachments(pinDir).find((attachment) => attachment.ifindex === link.ifindex) ?? null,
+  };
+}
+
+function driverOf(link: Link): string {
+  if (link.kind !== null) return link.kind;
+  try {
+    return basename(readlinkSync(`/sys/class/net/${link.name}/device/driver`));
+  } catch {
+    return 'unknown';
+  }
+}
+
+function holderOf(link: Link): Holder | null {
+  if (link.xdp.mode === 'none') return null;
+  const { programId } = link.xdp;
+  const ask = <T>(question: () => T): T | null => {
+    try {
+      return question();
+    } catch (error) {
+      if (isNativeError(error)) return null; // gone meanwhile, or asked without CAP_SYS_ADMIN
+      throw error;
+    }
+  };
+  return {
+    programId,
+    name: ask(() => native().programInfoById(programId).name) ?? 'unknown',
+    mode: link.xdp.mode,
+    link: ask(() => native().linkHolding(link.ifindex)) !== null,
+  };
+}
+
+/** What our pinned links hold now. Devices that are gone are left out. */
+export function attachments(pinDir: string): Attachment[] {
+  const paths = pinPaths(pinDir);
+  if (!existsSync(paths.links)) return [];
+  const links = native().netlink.links();
+  const slots = readSlots(paths);
+  const found: Attachment[] = [];
+  for (const pin of readPins(paths)) {
+    const link = links.find((candidate) => candidate.ifindex === pin);
+    // Without root's right to open the link: the program in the hook of an interface that has a pin and a slot is ours.
+    const slot = slots.indexOf(pin);
+    if (link === undefined || link.xdp.mode === 'none' || slot < 0) continue;
+    found.push({
+      ifindex: pin,
+      name: link.name,
+      mode: link.xdp.mode === 'generic' ? 'generic' : 'native',
+      slot,
+      programId: link.xdp.programId,
+    });
+  }
+  return found;
+}
+
+function readPins(paths: PinPaths): number[] {
+  return readdirSync(paths.links)
+    .map((name) => /^if(\d+)$/.exec(name)?.[1])
+    .filter((digits) => digits !== undefined)
+    .map(Number);
+}
+
+/** interfaces[slot] = ifindex, 0 = free. */
+function readSlots(paths: PinPaths): number[] {
+  const set = new PinnedSet(paths.dir);
+  try {
+    const map = set.map('interfaces', true);
+    return Array.from({ length: MAX_SLOTS }, (_, slot) => map.lookup(u32(slot))?.readUInt32LE(0) ?? 0);
+  } finally {
+    set.close();
+  }
+}
+
+/**
+ * Attaches one interface after the other; what was attached before a failure stays. `sizes` only at the first attach:
+ * later ones reuse the pinned sizes, and other ones are refused (`sizes_differ`).
+ */
+export async function attach(
+  pinDir: string,
+  names: readonly string[],
+  options: { readonly mode: XdpMode | 'auto'; readonly sizes: Partial<Sizes>; readonly service: Service },
+): Promise<AttachOutcome[]> {
+  requireRoot('attach');
+  const links = native().netlink.links();
+  const wanted = names.map((name) => findInterface(name, links));
+  for (const link of wanted) requireEthernet(link, links);
+
+  const paths = pinPaths(pinDir);
+  const mounted = preparePinDir(pinDir);
+  const lock = await takeLock(paths, options.service);
+  const outcomes: AttachOutcome[] = [];
+  let made: string | null = null;
+  try {
+    made = existsSync(paths.current) ? null : makeSet(paths, options.sizes, options.service);
+    const set = new PinnedSet(pinDir);
+    try {
+      if (made === null) requireSizes(set, options.sizes);
+      removeStale(paths, links);
+      for (const link of wanted) outcomes.push(attachOne(paths, set, link, options.mode));
+    } finally {
+      set.close();
+    }
+    return outcomes;
+  } catch (error) {
+    // Everything as it was: a set made for an attach that failed wholly goes again.
+    if (made !== null && outcomes.length === 0) removeSet(paths, made);
+    if (mounted && outcomes.length === 0) purgeDir(paths);
+    throw error;
+  } finally {
+    lock.release();
+  }
+}
+
+function attachOne(paths: PinPaths, set: PinnedSet, link: Link, wanted: XdpMode | 'auto'): AttachOutcome {
+  const maps = (name: string): BpfMap => set.map(name, false);
+  const pin = linkPin(paths, link.ifindex);
+  const interfaces = set.map('interfaces');
+  const slots = Array.from({ length: MAX_SLOTS }, (_, slot) => interfaces.lookup(u32(slot))?.readUInt32LE(0) ?? 0);
+
+  if (existsSync(pin)) {
+    const slot = slots.indexOf(link.ifindex);
+    const held: XdpMode = link.xdp.mode === 'generic' ? 'generic' : 'native';
+    if (wanted !== 'auto' && wanted !== held) {
+      throw new FalcodropError(
+        'xdp_other_mode',
+        `${link.name} is attached in ${held} mode`,
+        `detach it first: falcodrop detach ${link.name}, then attach with --xdp ${wanted}`,
+      );
+    }
+    const program = loadInstance(maps, slot);
+    const pinned = native().openLink(pin);
+    try {
+      const before = native().programInfoById(pinned.info.programId);
+      if (before.tag === program.info.tag) {
+        return {
+          status: 'unchanged',
+          attachment: { ifindex: link.ifindex, name: link.name, mode: held, slot, programId: before.id },
+        };
+      }
+      pinned.update(program);
+      return {
+        status: 'replaced',
+        attachment: { ifindex: link.ifindex, name: link.name, mode: held, slot, programId: program.info.id },
+      };
+    } finally {
+      pinned.close();
+      program.close();
+    }
+  }
+
+  const holder = holderOf(link);
+  if (holder !== null) throw busy(link, holder);
+  const slot = slots.indexOf(0);
+  if (slot < 0) throw new FalcodropError('failed', `no more than ${MAX_SLOTS} interfaces can be attached`);
+  clearCounters(set.map('counters'), slot);
+  const program = loadInstance(maps, slot);
+  try {
+    const { link: held, mode: got } = createLink(program, link, wanted);
+    try {
+      interfaces.update(u32(slot), u32(link.ifindex));
+      held.pin(pin);
+      chmodSync(pin, 0o600);
+    } catch (error) {
+      held.detach();
+      interfaces.update(u32(slot), u32(0));
+      throw error;
+    } finally {
+      held.close();
+    }
+    return {
+      status: 'attached',
+      attachment: { ifindex: link.ifindex, name: link.name, mode: got, slot, programId: program.info.id },
+    };
+  } finally {
+    program.close();
+  }
+}
+
+/** Native first; generic on EOPNOTSUPP alone, which is the driver saying that it has no native XDP. */
+function createLink(program: BpfProgram, link: Link, wanted: XdpMode | 'auto'): { link: BpfLink; mode: XdpMode } {
+  const first: XdpMode = wanted === 'generic' ? 'generic' : 'native';
+  try {
+    return { link: native().attachXdp(program, link.ifindex, first), mode: first };
+  } catch (error) {
+    if (!isNativeError(error)) throw error;
+    if (wanted === 'auto' && error.code === 'EOPNOTSUPP') return createLink(program, link, 'generic');
+    throw refusal(program, link, first, error);
+  }
+}
+
+/** One sentence an operator can act on, with the kernel's own words where it gives some. */
+function refusal(program: BpfProgram, link: Link, tried: XdpMode, error: NativeError): FalcodropError {
+  if (error.code === 'EBUSY' || error.code === 'EEXIST') {
+    const holder = holderOf(findInterface(link.name));
+    if (holder !== null) return busy(link, holder);
+  }
+  if (error.code === 'EPERM') return notReachable(`XDP of ${link.name}`, error);
+  if (error.code === 'ENODEV')
+    return new FalcodropError('interface_missing', `${link.name} went away`, undefined, error);
+  const words = native().explainXdpRefusal(program, link.ifindex, tried);
+  const said = words === null ? `${error.code}` : `${error.code}: ${words}`;
+  if (error.code === 'EOPNOTSUPP') {
+    return new FalcodropError(
+      'xdp_unsupported',
+      `the driver of ${link.name} (${driverOf(link)}) has no ${tried} XDP (${said})`,
+      tried === 'native' ? 'attach with --xdp generic' : undefined,
+      error,
+    );
+  }
+  if (error.code === 'ERANGE' || /mtu/i.test(words ?? '')) {
+    return new FalcodropError(
+      'xdp_mtu',
+      `the MTU of ${link.name} (${link.mtu}) is too large for native XDP (${said})`,
+      `lower it (ip link set ${link.name} mtu 3498) or attach with --xdp generic`,
+      error,
+    );
+  }
+  return new FalcodropError(
+    'xdp_attach',
+    `the kernel refused ${tried} XDP on ${link.name} (${said})`,
+    tried === 'native' ? 'see what it says; --xdp generic works on every Ethernet interface' : undefined,
+    error,
+  );
+}
+
+function busy(link: Link, holder: Holder): FalcodropError {
+  const how = holder.link ? 'held by a bpf_link' : 'attached over netlink';
+  const remedy = holder.link
+    ? 'stop the program that holds the link (bpftool link), or use another interface'
+    : `take it off if it is not needed: ip link set ${link.name} ${holder.mode === 'generic' ? 'xdpgeneric' : 'xdp'} off`;
+  return new FalcodropError(
+    holder.mode === 'generic' || holder.mode === 'native' ? 'xdp_busy' : 'xdp_other_mode',
+    `${link.name} already has an XDP program: ${holder.name}, id ${holder.programId}, ${holder.mode} mode, ${how}`,
+    remedy,
+  );
+}
+
+export interface DetachOutcome {
+  readonly name: string;
+  readonly ifindex: number;
+}
+
+/** Takes interfaces off; `names` null = all. With `purge` the maps go too, and every block with them. */
+export async function detach(
+  pinDir: string,
+  names: readonly string[] | null,
+  { purge }: { purge: boolean },
+): Promise<DetachOutcome[]> {
+  requireRoot('detach');
+  const paths = pinPaths(pinDir);
+  if (!existsSync(paths.lock)) {
+    throw new FalcodropError(
+      'pin_dir_missing',
+      `there are no falcodrop maps under ${pinDir}`,
+      'nothing is attached with this pin directory',
+    );
+  }
+  const links = native().netlink.links();
+  const lock = await takeLock(paths, null);
+  try {
+    removeStale(paths, links);
+    const pinned = readPins(paths);
+    const chosen =
+      names === null
+        ? pinned
+        : names.map((name) => {
+            const { ifindex } = findInterface(name, links);
+            if (!pinned.includes(ifindex)) {
+              throw new FalcodropError('not_attached', `${name} is not attached`, 'falcodrop status tells what is');
+            }
+            return ifindex;
+          });
+    const done: DetachOutcome[] = [];
+    for (const ifindex of chosen) {
+      const link = native().openLink(linkPin(paths, ifindex));
+      try {
+        link.detach();
+      } finally {
+        link.close();
+      }
+      unlinkSync(linkPin(paths, ifindex));
+      freeSlot(paths, ifindex);
+      done.push({ ifindex, name: links.find((candidate) => candidate.ifindex === ifindex)?.name ?? `if${ifindex}` });
+    }
+    if (purge) {
+      const left = readPins(paths);
+      if (left.length > 0) {
+        throw new FalcodropError(
+          'usage',
+          'the maps are still in use by other interfaces',
+          'purge with all of them: falcodrop detach --all --purge',
+        );
+      }
+      if (existsSync(paths.current)) removeSet(paths, readlinkSync(paths.current));
+      purgeDir(paths);
+    }
+    return done;
+  } finally {
+    lock.release();
+  }
+}
+
+function freeSlot(paths: PinPaths, ifindex: number): void {
+  const set = new PinnedSet(paths.dir);
+  try {
+    const interfaces = set.map('interfaces');
+    for (let slot = 0; slot < MAX_SLOTS; slot++) {
+      if (interfaces.lookup(u32(slot))?.readUInt32LE(0) === ifindex) interfaces.update(u32(slot), u32(0));
+    }
+  } finally {
+    set.close();
+  }
+}
+
+/** Links whose device is gone have ifindex 0 and can not be updated (ENOLINK): unpinned, their slots freed. */
+function removeStale(paths: PinPaths, links: readonly Link[]): void {
+  for (const ifindex of readPins(paths)) {
+    const path = linkPin(paths, ifindex);
+    const link = native().openLink(path);
+    const gone = link.info.ifindex === 0 || !links.some((candidate) => candidate.ifindex === ifindex);
+    link.close();
+    if (!gone) continue;
+    unlinkSync(path);
+    freeSlot(paths, ifindex);
+  }
+}
+
+/** Makes `set-N`, pins maps and change programs in it with their owners, then points `current` there. Returns its name. */
+function makeSet(paths: PinPaths, sizes: Partial<Sizes>, service: Service): string {
+  const numbers = readdirSync(paths.dir).map((name) => Number(/^set-(\d+)$/.exec(name)?.[1] ?? 0));
+  const name = `set-${Math.max(0, ...numbers) + 1}`;
+  const dir = join(paths.dir, name);
+  const object = loadSet(sizes);
+  try {
+    mkdirSync(dir, { mode: 0o755 });
+    chmodSync(dir, 0o755);
+    const settings = object.map('settings');
+    settings.update(
+      u32(0),
+      encodeSettings({
+        format: FALCODROP_FORMAT,
+        mode: mode.MODE_ENFORCE,
+        deadline: 0n,
+        modeAfter: mode.MODE_ENFORCE,
+        sampling: 1,
+      }),
+    );
+    settings.close();
+    for (const mapName of pinnedMapNames(object)) {
+      const map = object.map(mapName);
+      map.pin(join(dir, mapName));
+      map.close();
+    }
+    for (const programName of ['change', 'change_cidr']) {
+      const program = object.program(programName);
+      program.pin(join(dir, programName));
+      program.close();
+    }
+    for (const pin of readdirSync(dir)) {
+      const writable = serviceWritable.has(pin);
+      chownSync(join(dir, pin), writable ? service.uid : 0, service.gid);
+      chmodSync(join(dir, pin), writable ? 0o660 : 0o640);
+    }
+    const fresh = join(paths.dir, 'current-new');
+    if (existsSync(fresh)) unlinkSync(fresh);
+    symlinkSync(name, fresh);
+    renameSync(fresh, paths.current);
+    return name;
+  } catch (error) {
+    if (existsSync(dir)) removeSet(paths, name);
+    throw error;
+  } finally {
+    object.close();
+  }
+}
+
+function requireSizes(set: PinnedSet, sizes: Partial<Sizes>): void {
+  for (const [option, given, name] of [
+    ['--addresses', sizes.addresses, 'blocked_v4'],
+    ['--prefixes', sizes.prefixes, 'blocked_cidr_v4'],
+  ] as const) {
+    const pinned = set.map(name).info.maxEntries;
+    if (given !== undefined && given !== pinned) {
+      throw new FalcodropError(
+        'sizes_differ',
+        `${option} ${given} was asked, but the pinned maps were made for ${pinned}`,
+        `leave ${option} out to use them, or begin anew: falcodrop detach --all --purge`,
+      );
+    }
+  }
+}
+
+function removeSet(paths: PinPaths, name: string): void {
+  const dir = join(paths.dir, name);
+  for (const pin of readdirSync(dir)) unlinkSync(join(dir, pin));
+  rmdirSync(dir);
+  try {
+    if (readlinkSync(paths.current) === name) unlinkSync(paths.current);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+}
+
+/** Removes the empty directories and, where it is ours, the mount. */
+function purgeDir(paths: PinPaths): void {
+  for (const dir of [paths.links, paths.lock]) if (existsSync(dir)) rmdirSync(dir);
+  if (isOwnMount(paths.dir)) {
+    native().unmount(paths.dir);
+  }
+  rmdirSync(paths.dir);
+}
+
+/** The lock is a directory (bpffs takes no file), 0770 root:service, so that only writers of the maps can hold it. */
+async function takeLock(paths: PinPaths, service: Service | null): ReturnType<typeof lockDirectory> {
+  for (const [dir, mode] of [
+    [paths.links, 0o755],
+    [paths.lock, 0o770],
+  ] as const) {
+    if (existsSync(dir)) continue;
+    mkdirSync(dir, { mode });
+    chmodSync(dir, mode);
+    if (dir === paths.lock && service !== null) chownSync(dir, 0, service.gid);
+  }
+  return lockDirectory(paths);
+}
+
+async function lockDirectory(paths: PinPaths): Promise<{ release(): void }> {
+  const lock = await native().lock(paths.lock, 'exclusive', 10_000);
+  if (lock === null) {
+    throw new FalcodropError(
+      'lock_busy',
+      `another falcodrop has held ${paths.lock} for 10 s`,
+      'find it: fuser, or lsof',
+    );
+  }
+  return lock;
+}
+
+function clearCounters(counters: BpfMap, slot: number): void {
+  const first = slot * count_kind.COUNT_KINDS;
+  const empty = Buffer.alloc(possibleCpus() * layout.total.size);
+  for (let kind = 0; kind < count_kind.COUNT_KINDS; kind++) counters.update(u32(first + kind), empty);
+}
+
+let cpus: number | undefined;
+
+/** As the kernel counts per-CPU values: /sys/devices/system/cpu/possible, "0-7" or "0,2-3". */
+export function possibleCpus(): number {
+  cpus ??= readFileSync('/sys/devices/system/cpu/possible', 'utf8')
+    .trim()
+    .split(',')
+    .reduce((sum, range) => {
+      const [first = 0, last = first] = range.split('-').map(Number);
+      return sum + last - first + 1;
+    }, 0);
+  return cpus;
+}
+
+export function u32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(value);
+  return bytes;
+}
+
+function requireRoot(verb: string): void {
+  if (process.geteuid?.() !== 0) {
+    throw new FalcodropError(
+      'not_permitted',
+      `"falcodrop ${verb}" loads and attaches BPF programs, which is root’s part`,
+      `sudo falcodrop ${verb} …`,
+    );
+  }
+}

@@ -1,0 +1,140 @@
+/**
+ * Bytes of the maps' keys and values ↔ typed values. Offsets come from the BPF object's BTF (layout.generated.ts).
+ * amd64 and arm64 are both little endian; addresses stay in network order.
+ */
+import { type Address, bitsOf, fromBytes } from '../address/address.ts';
+import { isHost, type Prefix } from '../address/prefix.ts';
+import { block_owner, layout } from './layout.generated.ts';
+
+export * from './layout.generated.ts';
+
+export const never = 0n;
+export const forEver = 2n ** 64n - 1n;
+
+export type OwnerKind = 'hand' | 'policy' | 'feed';
+
+/** An entry as the kernel holds it. Ends in drop-clock ns, {@link never} or {@link forEver}. */
+export interface BlockValue {
+  readonly dropUntil: bigint;
+  readonly countUntil: bigint;
+  readonly action: number;
+  /** Bits of `block_owner`. */
+  readonly owners: number;
+  readonly scope: number;
+  readonly prefixLength: number;
+  readonly packets: bigint;
+  readonly bytes: bigint;
+  /** Drop-clock ns of the last packet, 0 = never. */
+  readonly lastSeen: bigint;
+}
+
+export const ownerBits: Readonly<Record<OwnerKind, number>> = {
+  hand: block_owner.OWNER_HAND,
+  policy: block_owner.OWNER_POLICY,
+  feed: block_owner.OWNER_FEED,
+};
+
+export function ownerKinds(bits: number): OwnerKind[] {
+  return (Object.keys(ownerBits) as OwnerKind[]).filter((kind) => (bits & ownerBits[kind]) !== 0);
+}
+
+const block = layout.block.members;
+
+export function encodeBlock(value: BlockValue): Buffer {
+  const bytes = Buffer.alloc(layout.block.size);
+  bytes.writeBigUInt64LE(value.dropUntil, block.drop_until[0]);
+  bytes.writeBigUInt64LE(value.countUntil, block.count_until[0]);
+  bytes.writeUInt8(value.action, block.action[0]);
+  bytes.writeUInt8(value.owners, block.owners[0]);
+  bytes.writeUInt16LE(value.scope, block.scope[0]);
+  bytes.writeUInt8(value.prefixLength, block.prefix_length[0]);
+  bytes.writeBigUInt64LE(value.packets, block.packets[0]);
+  bytes.writeBigUInt64LE(value.bytes, block.bytes[0]);
+  bytes.writeBigUInt64LE(value.lastSeen, block.last_seen[0]);
+  return bytes;
+}
+
+/** `offset`: where the value begins, for the buffers of batch calls. */
+export function decodeBlock(bytes: Buffer, offset = 0): BlockValue {
+  return {
+    dropUntil: bytes.readBigUInt64LE(offset + block.drop_until[0]),
+    countUntil: bytes.readBigUInt64LE(offset + block.count_until[0]),
+    action: bytes.readUInt8(offset + block.action[0]),
+    owners: bytes.readUInt8(offset + block.owners[0]),
+    scope: bytes.readUInt16LE(offset + block.scope[0]),
+    prefixLength: bytes.readUInt8(offset + block.prefix_length[0]),
+    packets: bytes.readBigUInt64LE(offset + block.packets[0]),
+    bytes: bytes.readBigUInt64LE(offset + block.bytes[0]),
+    lastSeen: bytes.readBigUInt64LE(offset + block.last_seen[0]),
+  };
+}
+
+/** The hash's key is the address; a trie's is the length (u32) and the address. */
+export function keyOf(target: Prefix): Uint8Array {
+  return isHost(target) ? target.address.bytes : trieKey(target);
+}
+
+export function trieKey(target: Prefix): Buffer {
+  const key = Buffer.alloc(4 + target.address.bytes.length);
+  key.writeUInt32LE(target.length, 0);
+  key.set(target.address.bytes, 4);
+  return key;
+}
+
+/** The inverse of {@link keyOf}; copies, for batch buffers are reused. */
+export function targetOf(key: Buffer, trie: boolean): Prefix {
+  const address: Address = fromBytes(Uint8Array.from(trie ? key.subarray(4) : key));
+  return { address, length: trie ? key.readUInt32LE(0) : bitsOf(address.family) };
+}
+
+const change = layout.change.members;
+
+/** `struct change`: the arguments of the change programs. */
+export function encodeChange(
+  operation: number,
+  target: Prefix,
+  value: Pick<BlockValue, 'dropUntil' | 'countUntil' | 'action' | 'owners' | 'scope'>,
+): Buffer {
+  const bytes = Buffer.alloc(layout.change.size);
+  bytes.writeBigUInt64LE(value.dropUntil, change.drop_until[0]);
+  bytes.writeBigUInt64LE(value.countUntil, change.count_until[0]);
+  bytes.writeUInt32LE(operation, change.operation[0]);
+  bytes.writeUInt8(target.address.family, change.family[0]);
+  bytes.writeUInt8(target.length, change.prefix_length[0]);
+  bytes.writeUInt8(value.action, change.action[0]);
+  bytes.writeUInt8(value.owners, change.owners[0]);
+  bytes.writeUInt16LE(value.scope, change.scope[0]);
+  bytes.set(target.address.bytes, change.address[0]);
+  return bytes;
+}
+
+export interface Settings {
+  readonly format: number;
+  readonly mode: number;
+  /** CLOCK_MONOTONIC ns, 0 = none. */
+  readonly deadline: bigint;
+  readonly modeAfter: number;
+  readonly sampling: number;
+}
+
+const settings = layout.settings.members;
+
+export function encodeSettings(value: Settings): Buffer {
+  const bytes = Buffer.alloc(layout.settings.size);
+  bytes.writeUInt32LE(value.format, settings.format[0]);
+  bytes.writeUInt32LE(value.mode, settings.mode[0]);
+  bytes.writeBigUInt64LE(value.deadline, settings.deadline[0]);
+  bytes.writeUInt32LE(value.modeAfter, settings.mode_after[0]);
+  bytes.writeUInt32LE(value.sampling, settings.sampling[0]);
+  return bytes;
+}
+
+export function decodeSettings(bytes: Buffer): Settings {
+  return {
+    format: bytes.readUInt32LE(settings.format[0]),
+    mode: bytes.readUInt32LE(settings.mode[0]),
+    deadline: bytes.readBigUInt64LE(settings.deadline[0]),
+    modeAfter: bytes.readUInt32LE(settings.mode_after[0]),
+    sampling: bytes.readUInt32LE(settings.sampling[0]),
+  };
+}

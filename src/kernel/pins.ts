@@ -1,0 +1,106 @@
+/**
+ * Where the pins lie: `PIN_DIR/current` → `set-N` (maps and programs), `PIN_DIR/links/if<ifindex>`, `PIN_DIR/lock`.
+ *
+ * The default is a bpffs of our own, because systemd mounts /sys/fs/bpf with mode 0700, below which an unprivileged service
+ * reaches nothing. bpffs refuses names with a dot, hence the ifindex in the links' names.
+ */
+import { existsSync, mkdirSync, readlinkSync, statfsSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { FalcodropError } from '../errors.ts';
+import { isNativeError, native } from './native.ts';
+
+export const defaultPinDir = '/run/falcodrop/bpf';
+
+/** BPF_FS_MAGIC of uapi/linux/magic.h. */
+const bpffsMagic = 0xcafe4a11;
+
+export interface PinPaths {
+  readonly dir: string;
+  /** Symbolic link to the set in force. */
+  readonly current: string;
+  readonly links: string;
+  readonly lock: string;
+}
+
+/** `FALCODROP_PIN_DIR` or the default. */
+export function pinDirOf(environment: NodeJS.ProcessEnv): string {
+  const given = environment.FALCODROP_PIN_DIR;
+  return given === undefined || given === '' ? defaultPinDir : given;
+}
+
+export function pinPaths(dir: string): PinPaths {
+  return { dir, current: join(dir, 'current'), links: join(dir, 'links'), lock: join(dir, 'lock') };
+}
+
+export const linkPin = (paths: PinPaths, ifindex: number): string => join(paths.links, `if${ifindex}`);
+
+function isBpffs(path: string): boolean {
+  return existsSync(path) && statfsSync(path).type === bpffsMagic;
+}
+
+/** Throws `pin_dir_missing` unless something was attached with this pin directory. */
+export function requirePins(dir: string): PinPaths {
+  const paths = pinPaths(dir);
+  try {
+    readlinkSync(paths.current);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'EACCES' || code === 'EPERM') throw notReachable(dir, error);
+    throw new FalcodropError(
+      'pin_dir_missing',
+      `there are no falcodrop maps under ${dir}`,
+      'attach an interface first, as root: falcodrop attach IF',
+      error,
+    );
+  }
+  return paths;
+}
+
+export function notReachable(path: string, cause: unknown): FalcodropError {
+  return new FalcodropError(
+    'not_permitted',
+    `${path} can not be reached by this user`,
+    'run it as root, or as the service user that "falcodrop attach" gave the maps to',
+    cause,
+  );
+}
+
+/**
+ * Root's part, before the first attach: makes sure that `dir` lies on a bpffs. Mounts one at the default place, and returns
+ * true when it did. A mount made in another mount namespace than PID 1's would vanish with the command (`ip netns exec`),
+ * and with it pins, links and drops: refused there.
+ */
+export function preparePinDir(dir: string): boolean {
+  let parent = dir;
+  while (!existsSync(parent)) parent = dirname(parent);
+  if (isBpffs(parent)) {
+    mkdirSync(dir, { recursive: true, mode: 0o755 });
+    return false;
+  }
+  if (dir !== defaultPinDir) {
+    throw new FalcodropError(
+      'not_bpffs',
+      `${dir} does not lie on a bpffs`,
+      `mount one (mount -t bpf bpf ${parent}), or unset FALCODROP_PIN_DIR to use ${defaultPinDir}`,
+    );
+  }
+  if (readlinkSync('/proc/self/ns/mnt') !== readlinkSync('/proc/1/ns/mnt')) {
+    throw new FalcodropError(
+      'foreign_mount_namespace',
+      `${dir} has no bpffs, and one mounted from this mount namespace would vanish with it`,
+      'enter only the network namespace: nsenter --net=/run/netns/NAME falcodrop attach IF',
+    );
+  }
+  mkdirSync(dir, { recursive: true, mode: 0o755 });
+  try {
+    native().mountBpffs(dir, 0o755);
+  } catch (error) {
+    throw isNativeError(error) && error.code === 'EPERM' ? notReachable(dir, error) : error;
+  }
+  return true;
+}
+
+/** True when `dir` is itself a mount point of a bpffs (its parent lies on another device). */
+export function isOwnMount(dir: string): boolean {
+  return isBpffs(dir) && statSync(dir).dev !== statSync(dirname(dir)).dev;
+}
