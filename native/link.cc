@@ -84,7 +84,7 @@ Napi::Value OpenLink(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   const std::string path = RequireString(info[0], "path");
   BpfLink::Parts parts;
-  parts.fd = OpenPinned(env, "openLink", path, kLinkInode, false);
+  parts.fd = OpenPinned(env, "openLink", path, Pinned::Link, false);
   return BpfLink::Create(env, std::move(parts));
 }
 

@@ -7,9 +7,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <memory>
+#include <optional>
 
 #include "error.h"
 #include "pin.h"
@@ -49,18 +49,10 @@ MapFacts AskFacts(Napi::Env env, const char *operation, int fd) {
   return facts;
 }
 
-/** The kernel says it nowhere else. */
+/** Said nowhere but in fdinfo. */
 bool AskFrozen(Napi::Env env, int fd) {
-  const std::string path = "/proc/self/fdinfo/" + std::to_string(fd);
-  std::unique_ptr<FILE, int (*)(FILE *)> file(fopen(path.c_str(), "re"), fclose);
-  if (!file)
-    Fail(env, "info", errno, About(path));
-  char line[256];
-  int frozen = 0;
-  while (fgets(line, sizeof line, file.get()) != nullptr)
-    if (sscanf(line, "frozen: %d", &frozen) == 1)
-      break;
-  return frozen != 0;
+  const std::optional<std::string> frozen = FdInfo(env, "info", fd, "frozen");
+  return frozen && *frozen != "0";
 }
 
 /** A key pointer for the kernel, which wants NULL for maps without keys. */
@@ -89,11 +81,10 @@ FailureDetails Done(uint32_t requested, uint32_t count) {
 
 BpfMap::BpfMap(const Napi::CallbackInfo &info) : Handle(info), parts_(TakeParts<Parts>()) {}
 
-Napi::Object BpfMap::FromFd(Napi::Env env, const char *operation, Fd fd, bool readOnly) {
+Napi::Object BpfMap::FromFd(Napi::Env env, const char *operation, Fd fd) {
   Parts parts;
   parts.facts = AskFacts(env, operation, fd.Get());
   parts.fd = std::move(fd);
-  parts.readOnly = readOnly;
   return Create(env, std::move(parts));
 }
 
@@ -266,12 +257,10 @@ Napi::Value BpfMap::Mmap(const Napi::CallbackInfo &info) {
   parts.length = (size_t{facts.valueSize} + 7) / 8 * 8 * facts.maxEntries;
   const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   parts.mappedLength = (parts.length + page - 1) / page * page;
-  parts.writable = !parts_.readOnly;
-  void *memory = MAP_FAILED;
-  if (parts.writable)
-    memory = mmap(nullptr, parts.mappedLength, PROT_READ | PROT_WRITE, MAP_SHARED, FdNumber(), 0);
-  // A frozen map can still be read.
-  if (memory == MAP_FAILED && (parts_.readOnly || errno == EPERM)) {
+  parts.writable = true;
+  void *memory =
+      mmap(nullptr, parts.mappedLength, PROT_READ | PROT_WRITE, MAP_SHARED, FdNumber(), 0);
+  if (memory == MAP_FAILED && errno == EPERM) { // a frozen map can still be read
     parts.writable = false;
     memory = mmap(nullptr, parts.mappedLength, PROT_READ, MAP_SHARED, FdNumber(), 0);
   }
@@ -307,8 +296,7 @@ Napi::Value OpenMap(const Napi::CallbackInfo &info) {
       readOnly = RequireBoolean(wanted, "options.readOnly");
   }
   const std::string path = RequireString(info[0], "path");
-  return BpfMap::FromFd(env, "openMap", OpenPinned(env, "openMap", path, kMapInode, readOnly),
-                        readOnly);
+  return BpfMap::FromFd(env, "openMap", OpenPinned(env, "openMap", path, Pinned::Map, readOnly));
 }
 
 } // namespace falcodrop

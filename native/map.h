@@ -33,12 +33,11 @@ public:
   struct Parts {
     Fd fd;
     MapFacts facts;
-    bool readOnly = false;
   };
 
   static void Define(Napi::Env env);
   /** Asks the kernel what `fd` is; throws NativeError EINVAL when it is no map. */
-  static Napi::Object FromFd(Napi::Env env, const char *operation, Fd fd, bool readOnly = false);
+  static Napi::Object FromFd(Napi::Env env, const char *operation, Fd fd);
 
   explicit BpfMap(const Napi::CallbackInfo &info);
 

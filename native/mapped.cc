@@ -28,7 +28,7 @@ template <typename Word> Word *MappedArray::At(const Napi::CallbackInfo &info, b
   if (offset % static_cast<int64_t>(sizeof(Word)) != 0)
     ThrowRange(env, "offset must be a multiple of " + std::to_string(sizeof(Word)));
   if (writing && !parts_.writable)
-    Fail(env, "store", EPERM, About("the map is frozen or opened read-only"));
+    Fail(env, "store", EPERM, About("the map is frozen"));
   return reinterpret_cast<Word *>(parts_.memory + offset);
 }
 

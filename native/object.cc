@@ -125,7 +125,6 @@ void BpfObject::RequireNotLoaded(Napi::Env env, const char *operation) const {
 }
 
 void BpfObject::RequireLoaded(Napi::Env env, const char *operation) const {
-  RequireOpen(env);
   if (!parts_.loaded)
     Fail(env, operation, EINVAL, About("the object is not loaded"));
 }
@@ -323,8 +322,9 @@ Napi::Value BpfObject::Load(const Napi::CallbackInfo &info) {
 
 Napi::Value BpfObject::Map(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
-  RequireLoaded(env, "map");
+  RequireOpen(env);
   const std::string name = RequireString(info[0], "name");
+  RequireLoaded(env, "map");
   const int fd = bpf_map__fd(FindMap(env, "map", name));
   if (fd < 0)
     Fail(env, "map", ENOENT, About(name + " was not created"));
@@ -333,8 +333,9 @@ Napi::Value BpfObject::Map(const Napi::CallbackInfo &info) {
 
 Napi::Value BpfObject::Program(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
-  RequireLoaded(env, "program");
+  RequireOpen(env);
   const std::string name = RequireString(info[0], "name");
+  RequireLoaded(env, "program");
   const int fd = bpf_program__fd(FindProgram(env, "program", name));
   if (fd < 0)
     Fail(env, "program", ENOENT, About(name + " was not loaded"));

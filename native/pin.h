@@ -3,21 +3,22 @@
 
 #include <napi.h>
 
+#include <optional>
 #include <string>
 
 #include "fd.h"
 
 namespace falcodrop {
 
-/** What a bpf descriptor can be; the kernel's name of its anonymous inode. */
-inline constexpr const char *kMapInode = "anon_inode:bpf-map";
-inline constexpr const char *kProgramInode = "anon_inode:bpf-prog";
-inline constexpr const char *kLinkInode = "anon_inode:bpf_link";
+enum class Pinned { Map, Program, Link };
 
-/** BPF_OBJ_GET of `path`, which must be a thing of the kind `inode`; NativeError EINVAL otherwise.
- */
-Fd OpenPinned(Napi::Env env, const char *operation, const std::string &path, const char *inode,
+/** BPF_OBJ_GET of `path`, which must be a thing of that kind; NativeError EINVAL otherwise. */
+Fd OpenPinned(Napi::Env env, const char *operation, const std::string &path, Pinned kind,
               bool readOnly);
+
+/** The value of a field of /proc/self/fdinfo/FD, nothing when there is no such field. */
+std::optional<std::string> FdInfo(Napi::Env env, const char *operation, int fd,
+                                  const std::string &field);
 
 /** BPF_OBJ_PIN. */
 void PinTo(Napi::Env env, int fd, const std::string &path);

@@ -162,7 +162,7 @@ Napi::Value OpenProgram(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   const std::string path = RequireString(info[0], "path");
   return BpfProgram::FromFd(env, "openProgram",
-                            OpenPinned(env, "openProgram", path, kProgramInode, false));
+                            OpenPinned(env, "openProgram", path, Pinned::Program, false));
 }
 
 Napi::Value ProgramInfoById(const Napi::CallbackInfo &info) {

@@ -98,7 +98,7 @@ export interface BpfObject {
 
 export interface BpfMap {
   readonly info: MapInfo;
-  /** BPF_OBJ_PIN. EPERM for a name with a dot (bpffs refuses it), EEXIST when taken. */
+  /** BPF_OBJ_PIN. EPERM for a name with a dot (bpffs refuses it) and outside a bpffs, EEXIST when taken. */
   pin(path: string): void;
   /** Null when there is no such key. Per-CPU maps: values of all possible CPUs one after the other, each rounded up to 8 bytes. */
   lookup(key: Uint8Array): Buffer | null;
@@ -124,8 +124,8 @@ export interface BpfMap {
   freeze(): void;
   /**
    * mmap of an ARRAY created with BPF_F_MMAPABLE (EINVAL for others). Elements lie at multiples of 8 bytes. The mapping
-   * lives as long as the returned handle, also after the map's `close()`; of a frozen map or one opened read-only it can
-   * only be read, a store throws NativeError EPERM.
+   * lives as long as the returned handle, also after the map's `close()`; of a frozen map it can
+   * only be read, a store throws NativeError EPERM. The kernel maps nothing that was opened read-only (EACCES).
    */
   mmap(): MappedArray;
   close(): void;
@@ -254,7 +254,10 @@ export interface Native {
   /** The bpf_link that holds this interface's XDP hook, null if none does (walks link ids; CAP_SYS_ADMIN). ENODEV without the interface. */
   linkHolding(ifindex: number): LinkInfo | null;
 
-  /** BPF_LINK_CREATE for XDP. `mode` native = XDP_FLAGS_DRV_MODE, generic = XDP_FLAGS_SKB_MODE. */
+  /**
+   * BPF_LINK_CREATE for XDP. `mode` native = XDP_FLAGS_DRV_MODE, generic = XDP_FLAGS_SKB_MODE. EBUSY: a program is there in
+   * this mode, EEXIST: in the other one; EINVAL also when there is no such interface; EOPNOTSUPP: no native mode.
+   */
   attachXdp(program: BpfProgram, ifindex: number, mode: 'native' | 'generic'): BpfLink;
   /**
    * Asks the kernel over netlink (XDP_FLAGS_UPDATE_IF_NOEXIST) to attach, only to hear its own sentence: the extack text of the
