@@ -85,7 +85,7 @@ format: $(NPM_STAMP) $(STATE)/packages-lint ## format all sources in place
 	$(Q)find bpf native -name '*.[ch]' -o -name '*.cc' | xargs -r $(CLANG_FORMAT) -i
 
 demo: build $(STATE)/packages-test ## a lab of namespaces: a real Falco alert comes in, the attacker's packets stop
-	$(Q)scripts/demo
+	$(Q)$(NODE) scripts/demo/demo.ts
 
 deps: $(STATE)/packages-build $(NODE_STAMP) $(NPM_STAMP) ## what the build needs: packages, Node, npm packages
 
