@@ -48,29 +48,35 @@ export function direct(tuple: Tuple, event: string | null, rule: string, host: H
   const clientOurs = isOurs(tuple.client.address, host);
   const serverOurs = isOurs(tuple.server.address, host);
 
-  const role =
-    event !== null && Object.hasOwn(roleOf, event) ? roleOf[event] : event === null ? roleByName(rule) : null;
-  if (role === 'client') {
-    return clientOurs ? { kind: 'own', half: 'client' } : { kind: 'offender', half: 'client', way: 'inbound' };
-  }
-  if (role === 'server') {
-    return serverOurs ? { kind: 'own', half: 'server' } : { kind: 'offender', half: 'server', way: 'outbound' };
-  }
-
-  if (clientOurs && serverOurs) return { kind: 'own', half: null };
-  if (clientOurs) return { kind: 'offender', half: 'server', way: 'outbound' };
-  if (serverOurs) return { kind: 'offender', half: 'client', way: 'inbound' };
+  const proven = event !== null && Object.hasOwn(roleOf, event) ? (roleOf[event] ?? null) : null;
+  if (proven !== null) return byRole(proven, clientOurs, serverOurs);
 
   // Neither is known to be ours: of a private and a public one the private one runs here (a container's network of which
   // nothing is known), for nobody reaches a private address from the Internet.
-  const clientPrivate = isPrivate(tuple.client.address);
-  if (clientPrivate !== isPrivate(tuple.server.address)) {
-    return clientPrivate
-      ? { kind: 'offender', half: 'server', way: 'outbound' }
-      : { kind: 'offender', half: 'client', way: 'inbound' };
+  if (!clientOurs && !serverOurs) {
+    const clientPrivate = isPrivate(tuple.client.address);
+    if (clientPrivate !== isPrivate(tuple.server.address)) {
+      return clientPrivate
+        ? { kind: 'offender', half: 'server', way: 'outbound' }
+        : { kind: 'offender', half: 'client', way: 'inbound' };
+    }
   }
+
+  const named = event === null ? roleByName(rule) : null;
+  if (named !== null) return byRole(named, clientOurs, serverOurs);
+  if (clientOurs && serverOurs) return { kind: 'own', half: null };
+  if (clientOurs) return { kind: 'offender', half: 'server', way: 'outbound' };
+  if (serverOurs) return { kind: 'offender', half: 'client', way: 'inbound' };
   if (event !== null && sends.has(event)) return { kind: 'offender', half: 'server', way: null };
   return { kind: 'ambiguous' };
+}
+
+/** If the half that must be the offender's is ours, the other one is not taken for it. */
+function byRole(role: 'client' | 'server', clientOurs: boolean, serverOurs: boolean): Direction {
+  if (role === 'client') {
+    return clientOurs ? { kind: 'own', half: 'client' } : { kind: 'offender', half: 'client', way: 'inbound' };
+  }
+  return serverOurs ? { kind: 'own', half: 'server' } : { kind: 'offender', half: 'server', way: 'outbound' };
 }
 
 /** "Outbound or Inbound Traffic …" says both, and so nothing. */

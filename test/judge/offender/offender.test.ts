@@ -106,6 +106,9 @@ describe('rules that print no evt.type (older than 2.0.0)', () => {
     ['Disallowed SSH Connection', fromUs, '203.0.113.66 outbound'],
     ['Disallowed SSH Connection', strangers, 'ambiguous'],
     ['Disallowed SSH Connection', '10.88.0.5:1->198.18.0.2:22', '198.18.0.2 outbound'],
+    // of a private and a public half the private one runs here, whatever the rule is called
+    ['Unexpected inbound connection source', '10.88.0.5:1->198.18.0.2:22', '198.18.0.2 outbound'],
+    ['Outbound Connection to C2 Servers', '198.18.0.2:1->10.88.0.5:22', '198.18.0.2 inbound'],
   ])('%s %s: %s', (rule, fdName, expected) => {
     for (const event of [{}, { 'evt.type': '<NA>' }, { 'evt.type': null }, { 'evt.type': '' }]) {
       expect(name({ 'fd.name': fdName, ...event }, { rule })).toBe(expected);
