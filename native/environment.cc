@@ -47,6 +47,14 @@ Environment::Environment(Napi::Env env) {
   }
 }
 
+void LoopPoll::OnEvent(uv_poll_t *handle, int status, int) {
+  // libuv stops a handle whose descriptor reports an error, and calls it EBADF. On a netlink socket
+  // that is a lost event (ENOBUFS), which the next recv() clears: go on.
+  if (status < 0)
+    uv_poll_start(handle, UV_READABLE, OnEvent);
+  static_cast<LoopPoll *>(handle->data)->ready_();
+}
+
 LoopPoll *LoopPoll::Start(std::shared_ptr<Registry> registry, int fd, bool keepsLoopAlive,
                           std::function<void()> ready, int *error) {
   uv_loop_t *loop = registry->Loop();
@@ -58,10 +66,7 @@ LoopPoll *LoopPoll::Start(std::shared_ptr<Registry> registry, int fd, bool keeps
   }
   poll->poll_.data = poll.get();
   poll->registry_->LoopHandleOpened();
-  status = uv_poll_start(&poll->poll_, UV_READABLE, [](uv_poll_t *handle, int, int) {
-    // An error of the descriptor is met again, and reported, by whoever reads it.
-    static_cast<LoopPoll *>(handle->data)->ready_();
-  });
+  status = uv_poll_start(&poll->poll_, UV_READABLE, OnEvent);
   if (status < 0) {
     *error = -status;
     poll.release()->Close();

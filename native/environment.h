@@ -174,6 +174,8 @@ private:
   explicit LoopPoll(std::shared_ptr<Registry> registry, std::function<void()> ready)
       : registry_(std::move(registry)), ready_(std::move(ready)) {}
 
+  static void OnEvent(uv_poll_t *handle, int status, int events);
+
   uv_poll_t poll_ = {};
   std::shared_ptr<Registry> registry_;
   std::function<void()> ready_;

@@ -726,6 +726,7 @@ public:
     if (poll_ != nullptr)
       std::exchange(poll_, nullptr)->Close();
     parts_.fd.Reset();
+    parts_.onChange.Reset(); // it mostly refers to this object: a cycle that no collector sees
     uint32_t count = 0;
     napi_reference_unref(Env(), *this, &count);
   }

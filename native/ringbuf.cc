@@ -38,14 +38,17 @@ RingBuffer::~RingBuffer() {
 
 void RingBuffer::FreeRing() noexcept {
   // In the middle of libbpf's loop (process.exit() in the callback) the ring has to stay.
-  if (ring_ != nullptr && consuming_ == Consuming::No)
-    ring_buffer__free(std::exchange(ring_, nullptr));
+  if (ring_ == nullptr || consuming_ != Consuming::No)
+    return;
+  ring_buffer__free(std::exchange(ring_, nullptr));
+  parts_.map.Reset();
 }
 
 void RingBuffer::Release() noexcept {
   if (poll_ != nullptr)
     std::exchange(poll_, nullptr)->Close();
   FreeRing();
+  parts_.onRecord.Reset(); // it mostly refers to this object: a cycle that no collector sees
   uint32_t count = 0;
   napi_reference_unref(Env(), *this, &count);
 }

@@ -282,7 +282,7 @@ export interface Native {
    * an abstract name (sd_notify, journald).
    */
   sendUnixDatagram(path: string, message: Uint8Array): void;
-  /** mount -t bpf bpf TARGET, mode as given (octal number), nosuid,nodev,noexec. */
+  /** mount -t bpf bpf TARGET, mode as given (octal number; bpffs adds the sticky bit), nosuid,nodev,noexec. */
   mountBpffs(target: string, mode: number): void;
   /** umount2(target), with MNT_DETACH when lazy. */
   unmount(target: string, lazy?: boolean): void;

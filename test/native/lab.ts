@@ -3,7 +3,7 @@
  * Everything is made under a temporary directory or named after this process, and `close()` takes it away again.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type BpfObject, isNativeError, type NativeError, native } from '../../src/kernel/native.ts';
@@ -69,7 +69,7 @@ export function openLab(): Lab {
       execFileSync('ip', ['link', 'add', a, 'type', 'veth', 'peer', 'name', b]);
       let there = true;
       const remove = () => {
-        if (there) execFileSync('ip', ['link', 'del', a]);
+        if (there && existsSync(`/sys/class/net/${a}`)) execFileSync('ip', ['link', 'del', a]);
         there = false;
       };
       undo.push(remove);

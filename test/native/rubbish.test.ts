@@ -325,10 +325,10 @@ test('the tables name every method', () => {
 test('handles cannot be constructed from JavaScript', () => {
   for (const group of ['BpfObject', 'BpfMap', 'MappedArray', 'BpfProgram']) {
     const made = receivers.get(group);
-    const constructor = made?.constructor;
-    if (constructor === undefined) throw new Error('no constructor');
-    expect(() => Reflect.construct(constructor, [])).toThrow(TypeError);
-    class Derived extends (constructor as new () => object) {}
+    const maker = made?.constructor;
+    if (maker === undefined) throw new Error('no constructor');
+    expect(() => Reflect.construct(maker, [])).toThrow(TypeError);
+    class Derived extends (maker as new () => object) {}
     expect(() => new Derived()).toThrow(TypeError);
   }
 });
