@@ -1,0 +1,23 @@
+/** The configuration as the program uses it, whatever it was written in. Without any file: these defaults. */
+import type { Rules } from '../judge/judge.ts';
+
+export interface Config {
+  /** What automatic blocks may do at most. */
+  readonly automatic: 'monitor' | 'enforce';
+  /** For `judge()` and `guard()`: guard settings, `max_alert_age`, policies. */
+  readonly rules: Rules;
+  /** User and group that the service runs as, and that the maps are made for. */
+  readonly service: { readonly user: string; readonly group: string };
+  readonly hostAliases: readonly string[];
+  readonly http: HttpConfig;
+}
+
+export interface HttpConfig {
+  readonly enabled: boolean;
+  /** A loopback address. */
+  readonly address: string;
+  readonly port: number;
+  /** Bytes. */
+  readonly maxBody: number;
+  readonly maxConnections: number;
+}
