@@ -27,7 +27,7 @@ export function readCaller(
   environment: NodeJS.ProcessEnv,
   { proc = '/proc', parent = process.ppid }: { proc?: string; parent?: number } = {},
 ): Caller | null {
-  let found = parseSshConnection(environment['SSH_CONNECTION']);
+  let found = parseSshConnection(environment.SSH_CONNECTION);
   for (let pid = parent, depth = 0; found === null && pid > 1 && depth < deepestAncestor; depth++) {
     const variables = readIfThere(`${proc}/${pid}/environ`)?.toString('latin1').split('\0') ?? [];
     found = parseSshConnection(variables.find((text) => text.startsWith('SSH_CONNECTION='))?.slice(15));

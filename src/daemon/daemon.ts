@@ -1,0 +1,206 @@
+/**
+ * The life of `falcodrop run`: open what is pinned, know this host, take alerts, judge, act; at the end take no more, finish
+ * what was taken, and go. Drops go on without it.
+ */
+import { Blocklist } from '../blocklist/blocklist.ts';
+import type { Config } from '../config/config.ts';
+import type { HostReading } from '../host/facts.ts';
+import { type HttpSource, serveHttp } from '../sources/http.ts';
+import { Intake } from '../sources/intake.ts';
+import { wallClock } from '../time/clock.ts';
+import { describe, openAlerts } from './alerts.ts';
+import { type Log, openLog } from './log.ts';
+import { notify } from './notify.ts';
+import { cleanText } from './text.ts';
+
+export type DaemonBlocklist = Pick<Blocklist, 'blockAtOnce' | 'settle' | 'reap' | 'close'>;
+
+export interface DaemonOptions {
+  readonly config: Config;
+  readonly pinDir: string;
+  /** For the ledger. */
+  readonly stateDir: string;
+  /** Aborted = stop, as SIGTERM and SIGINT do. */
+  readonly signal?: AbortSignal;
+  /** Instead of the pinned maps, and of stderr; for tests. */
+  readonly open?: (pinDir: string) => DaemonBlocklist;
+  readonly log?: Log;
+}
+
+const reapEveryMs = 10_000;
+
+/** From the signal to the end. systemd would kill after 90 s; an operator who restarts waits for nothing. */
+const stopWithinMs = 5_000;
+
+/** Of that, for requests that have begun. */
+const requestGraceMs = 1_000;
+
+/**
+ * Resolves when it has stopped. Rejects, with nothing left open, when it can not start: `pin_dir_missing`,
+ * `not_permitted`, `layout_mismatch`, `listen_failed`, `addon_missing`.
+ */
+export async function runDaemon({ config, pinDir, signal, open, log = openLog() }: DaemonOptions): Promise<void> {
+  const { logger } = log;
+  const stop = listenForStop(signal, () => logger.warn('SIGHUP: the configuration is read at the start only'));
+  const closers: (() => void | Promise<void>)[] = [];
+  try {
+    const blocklist = (open ?? Blocklist.open)(pinDir);
+    closers.push(() => blocklist.close());
+
+    // A file of its own in the bundle, for it is also what the thread runs.
+    const { watchHost } = await import('../host/watch.ts');
+    const host = watchHost({
+      pinDir,
+      aliases: config.hostAliases,
+      onFacts: (facts) => logger.info(factCounts(facts), 'host changed'),
+      onProblem: (problem) => logger.warn({ problem: cleanText(problem, 500) }, 'host not read'),
+    });
+    closers.push(host.close);
+    logger.info({ ...factCounts(host.facts()), names: [...(host.facts().names ?? [])] }, 'host');
+
+    const settling = settler(blocklist, (error) => logger.error(describe(error), 'blocks not verified yet'));
+    const alerts = openAlerts({
+      facts: host.facts,
+      rules: config.rules,
+      state: { automatic: config.automatic },
+      blocklist,
+      logger,
+      clock: wallClock,
+      onWritten: settling.soon,
+    });
+    closers.push(alerts.endPeriod);
+    const intake = new Intake(alerts.take);
+
+    let http: HttpSource | null = null;
+    if (config.http.enabled) {
+      const { address, port, maxBody, maxConnections } = config.http;
+      http = await serveHttp({ address, port, intake, limits: { maxBody, maxConnections } });
+      const source = http;
+      closers.push(() => source.close(0));
+      logger.info({ address: http.address, port: http.port }, 'listening');
+    } else {
+      logger.warn('no source of alerts is enabled');
+    }
+
+    const reaping = every(
+      reapEveryMs,
+      async () => {
+        await settling.now();
+        const reaped = await blocklist.reap();
+        if (reaped > 0) logger.info({ reaped }, 'reaped');
+      },
+      (error) => logger.error(describe(error), 'not reaped'),
+    );
+    closers.push(reaping);
+
+    logger.info({ automatic: config.automatic, pinDir }, 'ready');
+    notify('READY=1\nSTATUS=taking alerts');
+    const why = await stop.reason;
+
+    notify('STOPPING=1');
+    logger.info({ why }, 'stopping');
+    const isDone = await within(stopWithinMs, async () => {
+      await http?.close(requestGraceMs);
+      await intake.idle();
+      await settling.now();
+    });
+    if (!isDone) logger.warn({ waiting: intake.waiting }, 'stopped before all was done');
+    logger.info({ sources: intake.counts(), alerts: alerts.counts() }, 'stopped');
+  } finally {
+    for (const close of closers.toReversed()) await close();
+    stop.release();
+    log.flush();
+  }
+}
+
+function factCounts(facts: HostReading): Record<string, unknown> {
+  return {
+    own: facts.own.prefixes.length,
+    containers: facts.containers.prefixes.length,
+    gateways: facts.gateways.prefixes.length,
+    resolvers: facts.resolvers.prefixes.length,
+    sessions: facts.sessions.prefixes.length,
+    ...(facts.unresolvable.length === 0
+      ? {}
+      : { unprotectedSessions: facts.unresolvable.slice(0, 10).map((name) => cleanText(name, 64)) }),
+  };
+}
+
+/** Verifies what was written: once after a slice of alerts, not once an alert. */
+function settler(
+  blocklist: Pick<Blocklist, 'settle'>,
+  onError: (error: unknown) => void,
+): { readonly soon: () => void; readonly now: () => Promise<void> } {
+  let isDue = false;
+  const now = async (): Promise<void> => {
+    isDue = false;
+    try {
+      await blocklist.settle();
+    } catch (error) {
+      onError(error);
+    }
+  };
+  return {
+    now,
+    soon: () => {
+      if (isDue) return;
+      isDue = true;
+      setImmediate(() => void now());
+    },
+  };
+}
+
+/** Runs `work` now and then, never twice at once; returns what stops it. */
+function every(ms: number, work: () => Promise<void>, onError: (error: unknown) => void): () => void {
+  let isRunning = false;
+  const timer = setInterval(() => {
+    if (isRunning) return;
+    isRunning = true;
+    work()
+      .catch(onError)
+      .finally(() => {
+        isRunning = false;
+      });
+  }, ms);
+  return () => clearInterval(timer);
+}
+
+/** From the start on, so that a signal during it ends in order too. SIGHUP does not stop. */
+function listenForStop(
+  signal: AbortSignal | undefined,
+  onReload: () => void,
+): { readonly reason: Promise<string>; readonly release: () => void } {
+  let tell: (why: string) => void = () => undefined;
+  const reason = new Promise<string>((resolve) => {
+    tell = resolve;
+  });
+  const onSignal = (name: NodeJS.Signals): void => tell(name);
+  const onAbort = (): void => tell('aborted');
+  process.on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal);
+  process.on('SIGHUP', onReload);
+  signal?.addEventListener('abort', onAbort);
+  if (signal?.aborted === true) onAbort();
+  return {
+    reason,
+    release: () => {
+      process.off('SIGTERM', onSignal);
+      process.off('SIGINT', onSignal);
+      process.off('SIGHUP', onReload);
+      signal?.removeEventListener('abort', onAbort);
+    },
+  };
+}
+
+/** False when the time was over first. */
+async function within(ms: number, work: () => Promise<void>): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<false>((resolve) => {
+    timer = setTimeout(() => resolve(false), ms);
+  });
+  try {
+    return await Promise.race([work().then(() => true), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

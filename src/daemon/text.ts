@@ -1,0 +1,12 @@
+/**
+ * Text of alerts, on its way to a log that somebody reads on a terminal. JSON escapes C0 control characters; DEL, the C1
+ * controls (U+009B begins an escape sequence), line separators and bidirectional overrides pass through it, so they are made
+ * visible here.
+ */
+const hidden = /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+
+/** At most `longest` UTF-16 units, then an ellipsis. */
+export function cleanText(text: string, longest: number): string {
+  const short = text.length > longest ? `${text.slice(0, longest).replace(/[\ud800-\udbff]$/, '')}…` : text;
+  return short.replace(hidden, (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
