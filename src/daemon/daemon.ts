@@ -12,6 +12,7 @@ import { describe, openAlerts } from './alerts.ts';
 import { type Log, openLog } from './log.ts';
 import { notify } from './notify.ts';
 import { cleanText } from './text.ts';
+import { warmUp } from './warm.ts';
 
 export type DaemonBlocklist = Pick<Blocklist, 'blockAtOnce' | 'settle' | 'reap' | 'close'>;
 
@@ -57,6 +58,8 @@ export async function runDaemon({ config, pinDir, signal, open, log = openLog() 
     });
     closers.push(host.close);
     logger.info({ ...factCounts(host.facts()), names: [...(host.facts().names ?? [])] }, 'host');
+
+    await warmUp(config, host.facts());
 
     const settling = settler(blocklist, (error) => logger.error(describe(error), 'blocks not verified yet'));
     const alerts = openAlerts({

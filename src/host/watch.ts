@@ -55,7 +55,7 @@ const restartAfterMs = 5_000;
 /** Reads the facts once, at once, and keeps them fresh until closed. Throws as `readHostFacts` does. */
 export function watchHost({ pinDir, aliases, onFacts, onProblem, root = '' }: WatchOptions): HostWatch {
   let facts = readHostFacts({ attachedIfindexes: attachedIfindexes(pinDir), aliases, root });
-  const last = new Map<SetName, Uint8Array>();
+  const last = new Map<SetName, Uint8Array>(setNames.map((name) => [name, packPrefixes(facts[name].prefixes)]));
   let worker: Worker | null = null;
   let restart: NodeJS.Timeout | null = null;
   let isClosed = false;
