@@ -155,7 +155,7 @@ __attribute__((noinline)) int sample(struct xdp_md *ctx, const struct packet *pa
 		record->protocol = ip4->protocol;
 		__builtin_memcpy(record->source, &ip4->saddr, 4);
 		__builtin_memcpy(record->destination, &ip4->daddr, 4);
-		if (!(ip4->frag_off & bpf_htons(0x1fff)))
+		if (ip4->ihl >= 5 && !(ip4->frag_off & bpf_htons(0x1fff)))
 			ports = ip + ip4->ihl * 4;
 	} else if (packet->family == 6 && (void *)(ip6 + 1) <= end) {
 		record->protocol = ip6->nexthdr;
