@@ -64,34 +64,30 @@ static __always_inline void *take(struct cursor *cursor, __u32 size)
 }
 
 /*
- * PPP's protocol number inside a PPPoE session, as the Ethernet type of what it carries. A number
- * whose first byte is odd is compressed to that byte (RFC 1661, section 6.5); the kernel takes
- * both.
+ * PPP's protocol number inside a PPPoE session, as the Ethernet type of what it carries (0: not
+ * IP), or -1 when the frame ends before. A number whose first byte is odd is compressed to that
+ * byte (RFC 1661, section 6.5); the kernel takes both.
  */
-static __always_inline enum parsed parse_pppoe(struct cursor *cursor, __be16 *type)
+static __always_inline int parse_pppoe(struct cursor *cursor)
 {
 	__u16 protocol;
 	__u8 *byte;
 
 	if (!take(cursor, sizeof(struct pppoe_session)))
-		return PARSED_SHORT_LINK;
+		return -1;
 	byte = take(cursor, 1);
 	if (!byte)
-		return PARSED_SHORT_LINK;
+		return -1;
 	protocol = *byte;
 	if (!(protocol & 1)) {
 		byte = take(cursor, 1);
 		if (!byte)
-			return PARSED_SHORT_LINK;
+			return -1;
 		protocol = protocol << 8 | *byte;
 	}
 	if (protocol == PPP_IPV4)
-		*type = bpf_htons(ETH_P_IP);
-	else if (protocol == PPP_IPV6)
-		*type = bpf_htons(ETH_P_IPV6);
-	else
-		return PARSED_NOT_IP;
-	return PARSED_IPV4;
+		return bpf_htons(ETH_P_IP);
+	return protocol == PPP_IPV6 ? bpf_htons(ETH_P_IPV6) : 0;
 }
 
 /* Leaves the cursor on the IP header, whose fixed part is within the frame, for PARSED_IPV4 and
@@ -100,9 +96,8 @@ static __always_inline enum parsed parse_frame(struct cursor *cursor)
 {
 	struct ethhdr *ethernet = take(cursor, sizeof(*ethernet));
 	struct vlan_tag *tag;
-	enum parsed parsed;
 	__be16 type;
-	int i;
+	int inner, i;
 
 	if (!ethernet)
 		return PARSED_SHORT_LINK;
@@ -118,9 +113,10 @@ static __always_inline enum parsed parse_frame(struct cursor *cursor)
 		type = tag->type;
 	}
 	if (type == bpf_htons(ETH_P_PPP_SES)) {
-		parsed = parse_pppoe(cursor, &type);
-		if (parsed != PARSED_IPV4)
-			return parsed;
+		inner = parse_pppoe(cursor);
+		if (inner < 0)
+			return PARSED_SHORT_LINK;
+		type = inner;
 	}
 	if (type == bpf_htons(ETH_P_IP))
 		return cursor->at + sizeof(struct iphdr) > cursor->end ? PARSED_SHORT_IPV4
