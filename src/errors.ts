@@ -22,6 +22,7 @@ export const exitStatusOf = {
   not_permitted: 5,
   // failed
   failed: 1,
+  declined: 1,
   addon_missing: 1,
   kernel_call: 1,
   pin_dir_missing: 1,

@@ -1,0 +1,219 @@
+/** `falcodrop attach IF…` */
+import { existsSync } from 'node:fs';
+import { FalcodropError } from '../errors.ts';
+import { readCaller } from '../host/caller.ts';
+import { sessionInterfaces } from '../host/carrier.ts';
+import {
+  type AttachOutcome,
+  attach,
+  findInterface,
+  type InterfaceReport,
+  inspectInterface,
+  requireEthernet,
+  type Service,
+  type XdpMode,
+} from '../kernel/attach.ts';
+import { native } from '../kernel/native.ts';
+import type { Sizes } from '../kernel/object.ts';
+import { isOwnMount, pinDirOf } from '../kernel/pins.ts';
+import { readAccountId } from './account.ts';
+import { type Call, flag, isRoot, text } from './call.ts';
+import { attachedHere } from './circumstance.ts';
+import { failureOf } from './failure.ts';
+import { ask } from './question.ts';
+import { readConfig, storeSettings } from './settings.ts';
+
+/** Entries of one map; 2^24 preallocated hash entries take 2 GB. */
+const mostEntries = 1 << 24;
+
+export async function attachInterfaces(call: Call): Promise<void> {
+  const mode = (text(call, 'xdp') ?? 'auto') as XdpMode | 'auto';
+  const sizes = readSizes(call);
+  const names = [...new Set(call.operands)];
+  const pinDir = pinDirOf(call.environment);
+  if (flag(call, 'check')) {
+    check(call, pinDir, names, mode);
+    return;
+  }
+  if (!isRoot()) {
+    throw new FalcodropError(
+      'not_permitted',
+      '"falcodrop attach" loads and attaches BPF programs, which is root\'s part',
+      'sudo falcodrop attach …',
+    );
+  }
+
+  const config = await readConfig(call);
+  const attached = new Set(attachedHere(pinDir).map(({ name }) => name));
+  const exists = existing();
+  const fresh = names.filter((name) => !attached.has(name) && exists(name));
+  await askAboutSession(call, fresh, 'Attaching may reset it for seconds');
+
+  const service = serviceOf(call, config.service, names.some(exists));
+  const hadMount = isMounted(pinDir);
+  let done = false;
+  for (const name of names) {
+    if (fresh.includes(name)) call.answer.note(`a first attach may reset ${name} for a moment`);
+    try {
+      const [outcome] = await attach(pinDir, [name], { mode, sizes, service });
+      if (outcome === undefined) continue;
+      done = true;
+      tell(call, outcome, mode);
+    } catch (error) {
+      call.answer.fail(failureOf(error, call.verb));
+    }
+    await call.answer.flush();
+  }
+  if (!hadMount && isMounted(pinDir)) call.answer.note(`a bpffs was mounted at ${pinDir} for the pins`);
+  if (done) storeSettings(call, config);
+}
+
+/** Throws `usage`. */
+function readSizes(call: Call): Partial<Sizes> {
+  const read = (option: string): number | undefined => {
+    const given = text(call, option);
+    if (given === undefined) return undefined;
+    const value = /^[1-9]\d{0,8}$/.test(given) ? Number(given) : 0;
+    if (value >= 1 && value <= mostEntries) return value;
+    throw new FalcodropError(
+      'usage',
+      `--${option} must be a number from 1 to ${mostEntries}`,
+      'leave it out for the default',
+    );
+  };
+  const addresses = read('addresses');
+  const prefixes = read('prefixes');
+  return { ...(addresses === undefined ? {} : { addresses }), ...(prefixes === undefined ? {} : { prefixes }) };
+}
+
+function existing(): (name: string) => boolean {
+  const names = new Set(
+    native()
+      .netlink.links()
+      .map((link) => link.name),
+  );
+  return (name) => names.has(name);
+}
+
+/** A NIC that resets may take the session in which this is typed with it. */
+export async function askAboutSession(call: Call, names: readonly string[], what: string): Promise<void> {
+  const caller = readCaller(call.environment);
+  if (caller === null || names.length === 0) return;
+  const carriers = sessionInterfaces(caller).map(({ name }) => name);
+  const risked = names.filter((name) => carriers.includes(name));
+  if (risked.length > 0) await ask(call, `${risked.join(', ')} carries your SSH session. ${what}. Go on?`);
+}
+
+function serviceOf(
+  { answer }: Call,
+  { user, group }: { readonly user: string; readonly group: string },
+  isTold: boolean,
+): Service {
+  const uid = readAccountId(user, '/etc/passwd');
+  const gid = readAccountId(group, '/etc/group');
+  if (isTold && uid === null)
+    answer.note(`there is no user ${user}: the maps are root's, and "falcodrop run" needs root`);
+  if (isTold && gid === null) answer.note(`there is no group ${group}: root's is taken`);
+  return { uid: uid ?? 0, gid: gid ?? 0 };
+}
+
+function isMounted(dir: string): boolean {
+  return existsSync(dir) && isOwnMount(dir);
+}
+
+function tell({ answer }: Call, { status, attachment }: AttachOutcome, wanted: XdpMode | 'auto'): void {
+  const { name, ifindex, mode, slot, programId } = attachment;
+  if (answer.json) {
+    answer.object({ interface: name, ifindex, status, xdp: mode, slot, program_id: programId });
+    return;
+  }
+  const said = {
+    attached: `${name} attached, ${mode} mode`,
+    replaced: `${name}: the program was replaced under its link, without a gap (${mode} mode)`,
+    unchanged: `${name} unchanged, attached in ${mode} mode`,
+  };
+  answer.line(said[status]);
+  if (status === 'attached' && mode === 'generic' && wanted === 'auto') {
+    answer.note(`the driver of ${name} has no native XDP: generic mode is slower, and works`);
+  }
+}
+
+/** What an attach would do. Nothing is changed, and no privilege is needed. */
+function check(call: Call, pinDir: string, names: readonly string[], mode: XdpMode | 'auto'): void {
+  const { answer } = call;
+  for (const name of names) {
+    try {
+      const report = inspectInterface(pinDir, name);
+      const { would, why } = foresee(report, mode);
+      if (answer.json) {
+        const { holder } = report;
+        answer.object({
+          interface: name,
+          ifindex: report.ifindex,
+          up: report.up,
+          driver: report.driver,
+          mtu: report.mtu,
+          rx_queues: report.rxQueues,
+          tx_queues: report.txQueues,
+          holder:
+            holder === null
+              ? null
+              : {
+                  program_id: holder.programId,
+                  name: holder.name,
+                  mode: holder.mode,
+                  link: holder.link,
+                  ours: report.attachment !== null,
+                },
+          would,
+          why,
+        });
+      } else {
+        describe(call, report, why);
+      }
+    } catch (error) {
+      answer.fail(failureOf(error, call.verb));
+    }
+  }
+}
+
+interface Foresight {
+  readonly would: 'attach' | 'replace' | 'refuse';
+  readonly why: string;
+}
+
+function foresee({ name, attachment, holder }: InterfaceReport, mode: XdpMode | 'auto'): Foresight {
+  try {
+    const links = native().netlink.links();
+    requireEthernet(findInterface(name, links), links);
+  } catch (error) {
+    if (!(error instanceof FalcodropError)) throw error;
+    return { would: 'refuse', why: error.hint === undefined ? error.message : `${error.message}; ${error.hint}` };
+  }
+  if (attachment !== null) {
+    if (mode !== 'auto' && mode !== attachment.mode) {
+      return { would: 'refuse', why: `it is attached in ${attachment.mode} mode: falcodrop detach ${name} first` };
+    }
+    return { would: 'replace', why: 'it is attached: another program would replace the present one without a gap' };
+  }
+  if (holder !== null) {
+    const how = holder.link ? 'held by a bpf_link' : 'attached over netlink';
+    return { would: 'refuse', why: `${holder.name} (id ${holder.programId}, ${holder.mode}, ${how}) has the hook` };
+  }
+  const tried = mode === 'auto' ? 'native mode, or generic mode where the driver has no native one' : `${mode} mode`;
+  return { would: 'attach', why: `it would be attached in ${tried}; the interface may reset for a moment` };
+}
+
+function describe({ answer }: Call, report: InterfaceReport, why: string): void {
+  const { holder } = report;
+  answer.line(`${report.name}  (${report.up ? 'up' : 'down'})`);
+  answer.line(`  driver  ${report.driver}`);
+  answer.line(`  mtu     ${report.mtu}`);
+  answer.line(`  queues  ${report.rxQueues} rx, ${report.txQueues} tx`);
+  const how = holder?.link === true ? 'held by a bpf_link' : 'over netlink';
+  const who = report.attachment === null ? '' : ', ours';
+  answer.line(
+    `  hook    ${holder === null ? 'free' : `${holder.name}, id ${holder.programId}, ${holder.mode}, ${how}${who}`}`,
+  );
+  answer.line(`  attach  ${why}`);
+}

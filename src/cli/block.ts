@@ -1,0 +1,114 @@
+/** `falcodrop block TARGET…` */
+import { formatPrefix, type Prefix } from '../address/prefix.ts';
+import { Blocklist, type BlockOutcome } from '../blocklist/blocklist.ts';
+import { FalcodropError } from '../errors.ts';
+import { attachedIfindexes } from '../host/attached.ts';
+import { readCaller } from '../host/caller.ts';
+import { readHostFacts } from '../host/facts.ts';
+import { guard, type Refusal } from '../judge/guard/guard.ts';
+import { pinDirOf } from '../kernel/pins.ts';
+import { parseDuration } from '../time/duration.ts';
+import { type Call, flag, isRoot, text } from './call.ts';
+import { attachedHere, generalNotes, targetNotes } from './circumstance.ts';
+import { failureOf } from './failure.ts';
+import { RefusedError } from './output/answer.ts';
+import { entryObject, secondsOfState, untilText } from './output/entry.ts';
+import { localIn } from './output/moment.ts';
+import { readHandSettings } from './settings.ts';
+import { parseTargets } from './target.ts';
+
+const defaultSeconds = 3600;
+
+export async function blockTargets(call: Call): Promise<void> {
+  const { answer, clock } = call;
+  const targets = parseTargets(call.operands);
+  const seconds = readSeconds(call);
+  const mode = flag(call, 'monitor') ? 'monitor' : 'enforce';
+  const force = flag(call, 'force');
+  if (force && !isRoot()) {
+    throw new FalcodropError('not_permitted', '--force is for root alone', 'sudo falcodrop block --force …');
+  }
+
+  const pinDir = pinDirOf(call.environment);
+  const settings = await readHandSettings(call);
+  const host = readHostFacts({ attachedIfindexes: attachedIfindexes(pinDir), aliases: settings.hostAliases });
+  const caller = readCaller(call.environment)?.client ?? null;
+  if (host.unresolvable.length > 0) {
+    answer.note(`logged in over SSH from ${host.unresolvable.join(', ')}: a name, whose addresses are not protected`);
+  }
+
+  let blocklist: Blocklist | null = null;
+  try {
+    for (const target of targets) {
+      const refusal = guard(target, host, settings.guard, caller);
+      if (refusal !== null && !(force && refusal.forcible)) {
+        answer.fail(refused(refusal));
+        continue;
+      }
+      // Opened when something is to be written: what the guard refuses is refused with or without maps.
+      const first = blocklist === null;
+      blocklist ??= Blocklist.open(pinDir);
+      let outcome: BlockOutcome;
+      try {
+        const wish = { target, owner: 'hand', mode, seconds, reason: text(call, 'reason') ?? null } as const;
+        outcome = await blocklist.block(wish, { replace: flag(call, 'replace') });
+      } catch (error) {
+        answer.fail(failureOf(error, call.verb));
+        continue;
+      }
+      const nowMs = clock.now();
+      const general = first || answer.json ? generalNotes(blocklist.set, attachedHere(pinDir), nowMs) : [];
+      const notes = [...general, ...targetNotes(blocklist, target, nowMs)];
+      if (refusal !== null) notes.unshift({ code: 'forced', message: `${refusal.detail}; forced all the same` });
+      if (answer.json) {
+        const { target: name, ...entry } = entryObject(outcome.entry, nowMs);
+        answer.object({ target: name, status: outcome.status, ...entry, notes });
+      } else {
+        answer.line(sentence(target, outcome, mode, nowMs));
+        for (const { message } of notes) answer.note(message);
+      }
+      await answer.flush();
+    }
+  } finally {
+    blocklist?.close();
+  }
+}
+
+/** Throws `usage`, `duration_invalid`. */
+function readSeconds(call: Call): number | null {
+  const given = text(call, 'for');
+  if (!flag(call, 'forever')) return given === undefined ? defaultSeconds : parseDuration(given);
+  if (given !== undefined)
+    throw new FalcodropError('usage', '--for and --forever exclude each other', 'give one of them');
+  return null;
+}
+
+function refused({ reason, detail, forcible }: Refusal): FalcodropError {
+  return new RefusedError(
+    reason,
+    `refused: ${detail}`,
+    forcible ? 'root may block it all the same, with --force' : 'nobody can block loopback, not even with --force',
+  );
+}
+
+function sentence(target: Prefix, { status, entry }: BlockOutcome, mode: 'enforce' | 'monitor', nowMs: number): string {
+  const name = formatPrefix(target);
+  if (status === 'unchanged') {
+    const seconds = secondsOfState(entry);
+    return `${name} unchanged, ${seconds === null ? 'for ever' : `ends ${localIn(seconds, nowMs)}`}`;
+  }
+  if (mode === 'monitor') {
+    const watched = `${name} watched (monitor) ${untilText(entry.countSeconds, nowMs)}`;
+    if (entry.state === 'monitor') return `${watched}, nothing is dropped`;
+    return `${watched}; until its block ends it is dropped: ${untilText(entry.dropSeconds, nowMs)}`;
+  }
+  const seconds = entry.dropSeconds;
+  switch (status) {
+    case 'blocked':
+      return `${name} blocked ${untilText(seconds, nowMs)}`;
+    case 'extended':
+      return `${name} extended ${seconds === null ? 'for ever' : `to ${localIn(seconds, nowMs)}`}`;
+    case 'replaced':
+      return `${name} replaced: ${seconds === null ? 'for ever' : `ends ${localIn(seconds, nowMs)}`}`;
+  }
+}

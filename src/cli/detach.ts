@@ -1,0 +1,61 @@
+/** `falcodrop detach IF…|--all` */
+import { FalcodropError } from '../errors.ts';
+import { type DetachOutcome, detach } from '../kernel/attach.ts';
+import { pinDirOf } from '../kernel/pins.ts';
+import { askAboutSession } from './attach.ts';
+import { type Call, flag, isRoot } from './call.ts';
+import { attachedHere } from './circumstance.ts';
+import { failureOf } from './failure.ts';
+
+export async function detachInterfaces(call: Call): Promise<void> {
+  const all = flag(call, 'all');
+  const purge = flag(call, 'purge');
+  const names = [...new Set(call.operands)];
+  if (all && names.length > 0) {
+    throw new FalcodropError('usage', '--all and interfaces exclude each other', 'name them, or say --all alone');
+  }
+  if (!all && names.length === 0) {
+    throw new FalcodropError('usage', 'no interface was named', 'falcodrop detach IF…, or --all');
+  }
+  if (!isRoot()) {
+    throw new FalcodropError(
+      'not_permitted',
+      '"falcodrop detach" takes BPF programs off, which is root\'s part',
+      'sudo falcodrop detach …',
+    );
+  }
+  const pinDir = pinDirOf(call.environment);
+  const attached = attachedHere(pinDir).map(({ name }) => name);
+  const left = all ? [] : attached.filter((name) => !names.includes(name));
+  if (purge && left.length > 0) {
+    throw new FalcodropError(
+      'usage',
+      `the maps are still in use by ${left.join(', ')}`,
+      'purge with all of them: falcodrop detach --all --purge',
+    );
+  }
+  await askAboutSession(call, all ? attached : names, 'Detaching may reset it for seconds');
+
+  const { answer } = call;
+  if (all) {
+    const done = await detach(pinDir, null, { purge });
+    if (done.length === 0 && !answer.json) answer.line('nothing was attached');
+    for (const outcome of done) tell(call, outcome);
+  } else {
+    for (const name of names) {
+      try {
+        for (const outcome of await detach(pinDir, [name], { purge: false })) tell(call, outcome);
+      } catch (error) {
+        answer.fail(failureOf(error, call.verb));
+      }
+      await answer.flush();
+    }
+    if (purge && answer.status === 0) await detach(pinDir, [], { purge });
+  }
+  if (purge && answer.status === 0 && !answer.json) answer.line('maps and blocks were removed');
+}
+
+function tell({ answer }: Call, { name, ifindex }: DetachOutcome): void {
+  if (answer.json) answer.object({ interface: name, ifindex, status: 'detached' });
+  else answer.line(`${name} detached`);
+}

@@ -1,0 +1,14 @@
+/** `falcodrop run` */
+import { runDaemon } from '../daemon/daemon.ts';
+import { pinDirOf } from '../kernel/pins.ts';
+import { type Call, stateDirOf } from './call.ts';
+import { readConfig } from './settings.ts';
+
+export async function run(call: Call): Promise<void> {
+  const config = await readConfig(call);
+  await runDaemon({
+    config,
+    pinDir: pinDirOf(call.environment),
+    stateDir: stateDirOf(call.environment),
+  });
+}

@@ -1,0 +1,207 @@
+/**
+ * What a hand verb needs of the configuration: the guard's settings and the host's names.
+ *
+ * Reading YAML costs more than all else a hand verb does, so root's verbs leave the checked settings in
+ * `STATE_DIR/root/guard.json`, with the SHA-256 of the file they came from. The state directory is the service's; the folder
+ * `root` in it is root's alone, and neither folder nor file is believed unless root owns it and nobody else may write it.
+ */
+import { createHash } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
+import { resolve } from 'node:path';
+import { formatPrefix, parsePrefix } from '../address/prefix.ts';
+import { prefixSet } from '../address/set.ts';
+import type { Config } from '../config/config.ts';
+import { configPath, defaultConfigPath } from '../config/path.ts';
+import { FalcodropError } from '../errors.ts';
+import type { GuardSettings } from '../judge/guard/guard.ts';
+import { type Call, isRoot, stateDirOf, text } from './call.ts';
+
+export interface HandSettings {
+  readonly guard: GuardSettings;
+  readonly hostAliases: readonly string[];
+}
+
+/** `guard.json`. */
+interface Stored {
+  readonly version: 1;
+  readonly config_path: string;
+  /** null: there was no such file. */
+  readonly config_sha256: string | null;
+  readonly allow_private: boolean;
+  readonly protected: readonly string[];
+  readonly widest_v4: number;
+  readonly widest_v6: number;
+  readonly host_aliases: readonly string[];
+}
+
+const fileName = 'guard.json';
+
+/** Variables that say where things lie, not what holds. */
+const places = new Set(['CONFIG', 'PIN_DIR', 'STATE_DIR', 'NODE', 'DEBUG']);
+
+/** The file that holds: named, or the default. */
+export function namedConfig(call: Call): string | undefined {
+  return configPath(text(call, 'config'), call.environment);
+}
+
+/** The whole configuration, with what reading it costs. */
+export async function readConfig(call: Call): Promise<Config> {
+  const { loadConfig } = await import('../config/load.ts');
+  return loadConfig(namedConfig(call), call.environment);
+}
+
+/** True when settings may come from the environment: they are nobody else's, and not stored. */
+export function hasOverrides(environment: NodeJS.ProcessEnv): boolean {
+  return Object.keys(environment).some((name) => name.startsWith('FALCODROP_') && !places.has(name.slice(10)));
+}
+
+/** Throws `config_invalid`, `file_unreadable`. */
+export async function readHandSettings(call: Call): Promise<HandSettings> {
+  const stored = hasOverrides(call.environment) ? null : readStored(call);
+  if (stored !== null) return stored;
+  const config = await readConfig(call);
+  storeSettings(call, config);
+  return { guard: config.rules.guard, hostAliases: config.hostAliases };
+}
+
+/** Root's part; whoever else calls it changes nothing. Failing is no failure of the verb: the next one reads the YAML. */
+export function storeSettings(call: Call, config: Config): void {
+  if (!isRoot() || hasOverrides(call.environment)) return;
+  const path = pathOf(call);
+  const digest = digestOf(path, namedConfig(call) !== undefined);
+  if (digest === undefined) return;
+  const { guard } = config.rules;
+  const stored: Stored = {
+    version: 1,
+    config_path: path,
+    config_sha256: digest,
+    allow_private: guard.allowPrivate,
+    protected: guard.protected.prefixes.map(formatPrefix),
+    widest_v4: guard.widest[4],
+    widest_v6: guard.widest[6],
+    host_aliases: config.hostAliases,
+  };
+  try {
+    writeTrusted(stateDirOf(call.environment), JSON.stringify(stored));
+  } catch {
+    // a read-only or foreign state directory
+  }
+}
+
+/** Null when there are none to believe, or the YAML has changed since. */
+function readStored(call: Call): HandSettings | null {
+  const bytes = readTrusted(stateDirOf(call.environment));
+  if (bytes === null) return null;
+  try {
+    const stored = JSON.parse(bytes.toString()) as Stored;
+    const path = pathOf(call);
+    if (stored.version !== 1 || stored.config_path !== path) return null;
+    const digest = digestOf(path, namedConfig(call) !== undefined);
+    // Who may not read the file can not compare; root has checked it.
+    if (digest !== undefined && digest !== stored.config_sha256) return null;
+    return {
+      guard: {
+        allowPrivate: stored.allow_private,
+        protected: prefixSet(stored.protected.map(parsePrefix)),
+        widest: { 4: stored.widest_v4, 6: stored.widest_v6 },
+      },
+      hostAliases: stored.host_aliases,
+    };
+  } catch {
+    return null; // of another version, or half a file
+  }
+}
+
+function pathOf(call: Call): string {
+  return resolve(namedConfig(call) ?? defaultConfigPath);
+}
+
+/** null = no such file, which only the default may be; undefined = it can not be told. */
+function digestOf(path: string, named: boolean): string | null | undefined {
+  try {
+    return createHash('sha256').update(readFileSync(path)).digest('hex');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' && !named) return null;
+    if (code === 'EACCES') return undefined;
+    throw new FalcodropError('file_unreadable', `${path} can not be read: ${code}`, undefined, error);
+  }
+}
+
+const folderFlags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+
+/** S_IWGRP and S_IWOTH. */
+const writableByOthers = 0o022;
+
+/** Works on the open folder, so that nobody can put another one in its place meanwhile. Null when it is not root's alone. */
+function inRootFolder<T>(stateDir: string, work: (folder: string) => T): T | null {
+  let descriptor: number;
+  try {
+    descriptor = openSync(`${stateDir}/root`, folderFlags);
+  } catch {
+    return null;
+  }
+  try {
+    return isRootsAlone(descriptor) ? work(`/proc/self/fd/${descriptor}`) : null;
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function isRootsAlone(descriptor: number): boolean {
+  const { uid, mode } = fstatSync(descriptor);
+  return uid === 0 && (mode & writableByOthers) === 0;
+}
+
+function readTrusted(stateDir: string): Buffer | null {
+  return inRootFolder(stateDir, (folder) => {
+    let descriptor: number;
+    try {
+      descriptor = openSync(`${folder}/${fileName}`, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    } catch {
+      return null;
+    }
+    try {
+      return isRootsAlone(descriptor) ? readFileSync(descriptor) : null;
+    } finally {
+      closeSync(descriptor);
+    }
+  });
+}
+
+/** Made new and renamed into place: nobody reads half of it, and no link is followed. */
+function writeTrusted(stateDir: string, contents: string): void {
+  mkdirSync(stateDir, { recursive: true, mode: 0o755 });
+  try {
+    mkdirSync(`${stateDir}/root`, { mode: 0o755 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
+  inRootFolder(stateDir, (folder) => {
+    const fresh = `${folder}/${fileName}.${process.pid}`;
+    const descriptor = openSync(
+      fresh,
+      constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+      0o644,
+    );
+    try {
+      writeSync(descriptor, contents);
+      renameSync(fresh, `${folder}/${fileName}`);
+    } catch (error) {
+      unlinkSync(fresh);
+      throw error;
+    } finally {
+      closeSync(descriptor);
+    }
+  });
+}
