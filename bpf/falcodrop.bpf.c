@@ -188,9 +188,9 @@ static __always_inline void hit(struct xdp_md *ctx, const struct packet *packet,
 /*
  * The exact address, then the prefixes from the longest to the widest. Only a live enforcing entry
  * ends the search: what has expired is passed over, what monitors counts and is passed over.
- * The clock is read when there is an entry and allows are asked at the first live one, so that clean
- * traffic pays for neither. Read anew for each entry: a time carried from round to round gives the
- * verifier ten times as many states.
+ * The clock is read when there is an entry and allows are asked at the first live one, so that
+ * clean traffic pays for neither. Read anew for each entry: a time carried from round to round
+ * gives the verifier ten times as many states.
  */
 static __always_inline enum count_kind verdict(struct xdp_md *ctx, struct packet *packet,
 					       const __u32 family, const struct settings *set,
@@ -312,22 +312,24 @@ static __always_inline enum change_result apply(struct block *block, const struc
 	bool longer =
 		change->drop_until > block->drop_until || change->count_until > block->count_until;
 
+	if (change->operation != CHANGE_RAISE && change->operation != CHANGE_SET)
+		return CHANGE_INVALID;
 	if (!was_live) {
 		block->packets = 0;
 		block->bytes = 0;
 		block->last_seen = 0;
 	}
-	if (change->operation == CHANGE_SET) {
+	if (change->operation == CHANGE_SET || !was_live) {
 		block->owners = change->owners;
 		block->action = change->action;
 		block->scope = change->scope;
+	}
+	if (change->operation == CHANGE_SET) {
 		block->drop_until = change->drop_until;
 		block->count_until = change->count_until;
 		return CHANGE_DONE;
 	}
-	if (change->operation != CHANGE_RAISE)
-		return CHANGE_INVALID;
-	block->owners = was_live ? block->owners | change->owners : change->owners;
+	block->owners |= change->owners;
 	if (change->drop_until > block->drop_until)
 		block->drop_until = change->drop_until;
 	if (change->count_until > block->count_until)

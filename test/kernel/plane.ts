@@ -67,6 +67,9 @@ export interface Plane {
   configure(settings: Partial<Settings>): void;
   skew(ns: bigint): void;
   change(operation: number, target: string | Prefix, value: Partial<BlockValue>, options?: { trie?: boolean }): number;
+  /** Arguments as they are, for-ever ends, to the program of that name. */
+  changeRaw(program: 'change' | 'change_cidr', target: Prefix, operation: number): number;
+  readonly programs: { readonly change: BpfProgram; readonly changeCidr: BpfProgram };
   /** Records since the last call. */
   samples(): Sample[];
   /** No entries, no allows, no hints, no samples; mode enforce, sampling off. */
@@ -183,6 +186,13 @@ export function openPlane({ sizes = {}, slot = 0 }: { sizes?: Partial<Sizes>; sl
         ? changes.hash.testRun({ context: args }).returnValue
         : changes.trie.testRun({ data: Buffer.concat([Buffer.alloc(14), args]) }).returnValue;
     },
+    changeRaw(name, target, operation) {
+      const args = encodeChange(operation, target, { ...blockDefaults, dropUntil: forEver, countUntil: forEver });
+      return name === 'change'
+        ? changes.hash.testRun({ context: args }).returnValue
+        : changes.trie.testRun({ data: Buffer.concat([Buffer.alloc(14), args]) }).returnValue;
+    },
+    programs: { change: changes.hash, changeCidr: changes.trie },
     samples() {
       ring.consume();
       return received.splice(0);
