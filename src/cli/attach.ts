@@ -15,7 +15,7 @@ import {
 } from '../kernel/attach.ts';
 import { native } from '../kernel/native.ts';
 import type { Sizes } from '../kernel/object.ts';
-import { isOwnMount, pinDirOf } from '../kernel/pins.ts';
+import { isOwnMount, pinDirOf, pinPaths } from '../kernel/pins.ts';
 import { readAccountId } from './account.ts';
 import { type Call, flag, isRoot, text } from './call.ts';
 import { attachedHere } from './circumstance.ts';
@@ -49,7 +49,7 @@ export async function attachInterfaces(call: Call): Promise<void> {
   const fresh = names.filter((name) => !attached.has(name) && exists(name));
   await askAboutSession(call, fresh, 'Attaching may reset it for seconds');
 
-  const service = serviceOf(call, config.service, names.some(exists));
+  const service = serviceOf(call, config.service, !existsSync(pinPaths(pinDir).current) && names.some(exists));
   const hadMount = isMounted(pinDir);
   let done = false;
   for (const name of names) {
@@ -104,6 +104,7 @@ export async function askAboutSession(call: Call, names: readonly string[], what
   if (risked.length > 0) await ask(call, `${risked.join(', ')} carries your SSH session. ${what}. Go on?`);
 }
 
+/** Told when it matters: the owners of pins are set when the maps are made. */
 function serviceOf(
   { answer }: Call,
   { user, group }: { readonly user: string; readonly group: string },

@@ -49,7 +49,7 @@ export function targetNotes(blocklist: Blocklist, target: Prefix, nowMs: number)
     const until = untilText(wider.dropSeconds, nowMs);
     notes.push({
       code: 'under_wider_block',
-      message: `${formatPrefix(wider.target)} holds ${text} and is dropped ${until}`,
+      message: `${text} lies in ${formatPrefix(wider.target)}, which is dropped ${until}`,
     });
   }
   const [allow] = allowsOver(blocklist.set, target);

@@ -50,7 +50,7 @@ export function coverage({ links, addresses, routes }: Dumps, attached: Readonly
         through: through.map(({ name }) => name),
       });
       if (attached.has(link.ifindex)) return say(true, 'attached');
-      const lower = lowestOf(link, links);
+      const lower = lowestOf(link, links, attached);
       const covering = lower.filter((port) => isCovered(port, links, attached));
       if (lower.length > 0 && covering.length === lower.length) return say(true, 'lower_attached', covering);
       const master = links.find((candidate) => candidate.ifindex === link.master);
@@ -68,10 +68,15 @@ export function coverage({ links, addresses, routes }: Dumps, attached: Readonly
     });
 }
 
-/** The devices at the bottom of a stack: physical ports, and what else has nothing below it. */
-function lowestOf(link: Link, links: readonly Link[]): Link[] {
-  const all = below(link, links);
-  return all.filter((candidate) => below(candidate, links).length === 0);
+/** Ports to containers and virtual machines on this host: nobody outside comes in by them. */
+const inward: ReadonlySet<string> = new Set(['veth', 'tun', 'macvtap', 'netkit']);
+
+/** The devices at the bottom of a stack that packets from outside come in by: physical ports, and what is attached. */
+function lowestOf(link: Link, links: readonly Link[], attached: ReadonlySet<number>): Link[] {
+  return below(link, links).filter(
+    (candidate) =>
+      below(candidate, links).length === 0 && (attached.has(candidate.ifindex) || !inward.has(candidate.kind ?? '')),
+  );
 }
 
 /** Itself, or something between it and the top. */
