@@ -50,22 +50,28 @@ const periodMs = 60_000;
 /** UTF-16 units that are logged of an alert's texts. */
 const longest = { rule: 128, detail: 300, hostname: 64 };
 
-/** Lines a period for the same refusal, and for the same offender that is blocked again. */
-const often = { refusal: 1, act: 100 };
+/**
+ * Lines a period for the same refusal or error, and for the same offender that is blocked again. A new block is always
+ * said: the log is the record of it.
+ */
+const often = { refusal: 1, error: 1, again: 100 };
 
 export function openAlerts({ facts, rules, state, blocklist, logger, clock, onWritten }: AlertOptions): Alerts {
   const counts = { judged: 0, blocked: 0, refused: 0, ignored: 0, failed: 0, errors: 0 };
   const repeats = new Repeats();
+  // Apart, so that a flood of offenders cannot push the one line about a full map out.
+  const errors = new Repeats();
   let period: NodeJS.Timeout | null = null;
 
   const endPeriod = (): void => {
     if (period !== null) clearTimeout(period);
     period = null;
     for (const { cause, times } of repeats.endPeriod()) logger.info({ cause, times }, 'repeated');
+    for (const { cause, times } of errors.endPeriod()) logger.error({ cause, times }, 'repeated');
   };
-  const isNews = (cause: string, most: number): boolean => {
+  const isNews = (of: Repeats, cause: string, most: number): boolean => {
     period ??= setTimeout(endPeriod, periodMs);
-    return repeats.isNews(cause, most);
+    return of.isNews(cause, most);
   };
 
   const act = (decision: Decision): Outcome => {
@@ -79,7 +85,7 @@ export function openAlerts({ facts, rules, state, blocklist, logger, clock, onWr
     } catch (error) {
       counts.failed++;
       const code = error instanceof FalcodropError ? error.code : 'failed';
-      if (isNews(`block failed: ${code}`, often.refusal)) logger.error(describe(error), 'block failed');
+      if (isNews(errors, `block failed: ${code}`, often.error)) logger.error(describe(error), 'block failed');
       return 'failed';
     }
   };
@@ -90,7 +96,7 @@ export function openAlerts({ facts, rules, state, blocklist, logger, clock, onWr
     const what = outcome === null ? `${decision.verdict} ${decision.reason}` : outcome;
     const cause = `${what}: ${rule}${offender === null ? '' : ` (${offender})`}`;
     const isActed = outcome !== null && outcome !== 'observed';
-    if (!isNews(cause, isActed ? often.act : often.refusal)) return;
+    if (outcome !== 'blocked' && !isNews(repeats, cause, isActed ? often.again : often.refusal)) return;
     logger.info(
       {
         rule,
@@ -124,8 +130,8 @@ export function openAlerts({ facts, rules, state, blocklist, logger, clock, onWr
       } catch (error) {
         counts.errors++;
         const alert = createHash('sha256').update(arrival.text).digest('hex');
-        const message = error instanceof Error ? error.message : String(error);
-        if (isNews(`alert not judged: ${message}`, often.refusal)) {
+        const message = cleanText(error instanceof Error ? error.message : String(error), longest.detail);
+        if (isNews(errors, `alert not judged: ${message}`, often.error)) {
           logger.error({ alert, source: arrival.source, ...describe(error) }, 'alert not judged');
         }
       }
