@@ -1,37 +1,32 @@
 /**
- * The demo's Falco: posts alerts to falcodrop over one kept-alive connection, as Falco's http_output does. One alert a line
- * on stdin; answers each with a line {status, begun, answered}, times in CLOCK_MONOTONIC ns. Usage: post.ts URL
+ * The demo's Falco: posts alerts to falcodrop over one kept-alive connection, byte for byte as Falco's http_output (libcurl)
+ * does. One alert a line on stdin; answers each with a line {status, begun, answered}, times in CLOCK_MONOTONIC ns.
+ * Usage: post.ts HOST PORT
  */
-import { Agent, request } from 'node:http';
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
 
-const url = process.argv[2];
-if (url === undefined) throw new Error('usage: post.ts URL');
-const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+const [host, port] = process.argv.slice(2);
+if (host === undefined || port === undefined) throw new Error('usage: post.ts HOST PORT');
+const socket = connect({ host, port: Number(port), noDelay: true });
+await once(socket, 'connect');
 
-function post(body: string): Promise<{ status: number; begun: string; answered: string }> {
-  return new Promise((resolve, reject) => {
-    const headers = {
-      'User-Agent': 'falcosecurity/falco',
-      'Content-Type': 'application/json',
-      'Content-Length': Buffer.byteLength(body),
-    };
-    const sent = request(url as string, { method: 'POST', agent, headers });
-    let begun = 0n;
-    sent.on('error', reject);
-    sent.on('response', (response) => {
-      const answered = process.hrtime.bigint();
-      response.resume();
-      response.on('end', () =>
-        resolve({ status: response.statusCode ?? 0, begun: String(begun), answered: String(answered) }),
-      );
-    });
-    begun = process.hrtime.bigint();
-    sent.end(body);
-  });
+for await (const body of createInterface({ input: process.stdin })) {
+  const head = [
+    'POST /falco HTTP/1.1',
+    `Host: ${host}:${port}`,
+    'User-Agent: falcosecurity/falco',
+    'Accept: */*',
+    'Content-Type: application/json',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+  ];
+  const request = `${head.join('\r\n')}\r\n\r\n${body}`;
+  const begun = process.hrtime.bigint();
+  socket.write(request);
+  const [answer] = (await once(socket, 'data')) as [Buffer];
+  const answered = process.hrtime.bigint();
+  const status = Number(answer.toString('latin1').split(' ')[1]);
+  process.stdout.write(`${JSON.stringify({ status, begun: String(begun), answered: String(answered) })}\n`);
 }
-
-for await (const line of createInterface({ input: process.stdin })) {
-  process.stdout.write(`${JSON.stringify(await post(line))}\n`);
-}
-agent.destroy();
+socket.end();
