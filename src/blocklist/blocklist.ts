@@ -12,7 +12,8 @@ import { formatPrefix, hostPrefix, isHost, maskPrefix, type Prefix } from '../ad
 import { FalcodropError } from '../errors.ts';
 import { endAfter } from '../kernel/clock.ts';
 import { type BlockValue, never, ownerBits } from '../kernel/layout.ts';
-import { type FileLock, native } from '../kernel/native.ts';
+import { type FileLock, isNativeError, native } from '../kernel/native.ts';
+import { notReachable, type PinPaths, requirePins } from '../kernel/pins.ts';
 import { type BlockMapName, blockMapNames, PinnedSet } from '../kernel/set.ts';
 import { type Claims, forgetful, kindOf, type Wish } from './claims.ts';
 import { type Entry, entryOf } from './entry.ts';
@@ -48,8 +49,8 @@ export class Blocklist {
   readonly pinDir: string;
   readonly #claims: Claims;
   #set: PinnedSet;
-  /** Automatic blocks not yet seen under the lock, the latest wish of each target. */
-  #unsettled = new Map<string, Pending>();
+  /** Automatic blocks not yet seen under the lock, by target; of one owner's in one mode the longest. */
+  #unsettled = new Map<string, Map<string, Pending>>();
   #settling: Promise<void> | null = null;
 
   /** Throws `pin_dir_missing`, `not_permitted`, `layout_mismatch`. Adopts whatever is pinned: the maps are the truth. */
@@ -91,17 +92,16 @@ export class Blocklist {
   blockAtOnce(wish: Wish): BlockStatus | 'queued' {
     if (!isHost(wish.target)) throw new RangeError('prefixes are only blocked under the lock');
     const ends = endsOf(wish, this.#set.now());
-    if (this.#set.insert(wish.target, ends)) {
+    if (this.#insertUnlocked(wish.target, ends)) {
       this.#remember(wish, ends);
       return 'blocked';
     }
-    const lock = native().tryLock(this.#set.paths.lock, 'exclusive');
+    const lock = this.#tryLock();
     if (lock === null) {
       this.#remember(wish, ends);
       return 'queued';
     }
     try {
-      this.#refresh();
       const status = this.#raise(this.#set, wish.target, ends);
       this.#claims.made(wish);
       return status;
@@ -115,10 +115,8 @@ export class Blocklist {
    * reaper or an upgrade came in between.
    */
   settle(): Promise<void> {
-    this.#settling ??= this.#settleAll().finally(() => {
-      this.#settling = null;
-    });
-    return this.#settling;
+    if (this.#settling === null && this.#unsettled.size > 0) this.#settling = this.#settleAll();
+    return this.#settling ?? Promise.resolve();
   }
 
   /** Resolves to the entry as it was, or null when there was none. Claims hear of it first. */
@@ -228,7 +226,7 @@ export class Blocklist {
 
   #replace(set: PinnedSet, wish: Wish, ends: Ends): BlockStatus {
     const before = set.lookup(wish.target);
-    if (before === null) return this.#raise(set, wish.target, ends);
+    if (before === null || !isLive(before, set.now())) return this.#raise(set, wish.target, ends);
     set.change('set', wish.target, { ...ends, owners: before.owners | ends.owners });
     return 'replaced';
   }
@@ -251,57 +249,140 @@ export class Blocklist {
     }
   }
 
+  /** False when the lock is needed: there is an entry, or a full map may hold ended ones to reap. */
+  #insertUnlocked(target: Prefix, ends: Ends): boolean {
+    try {
+      return this.#set.insert(target, ends);
+    } catch (error) {
+      if (error instanceof FalcodropError && error.code === 'map_full') return false;
+      throw error;
+    }
+  }
+
   #remember(wish: Wish, ends: Ends): void {
-    this.#unsettled.set(formatPrefix(wish.target), { wish, ends });
+    const target = formatPrefix(wish.target);
+    let ofTarget = this.#unsettled.get(target);
+    if (ofTarget === undefined) {
+      ofTarget = new Map();
+      this.#unsettled.set(target, ofTarget);
+    }
+    const claim = `${wish.owner} ${wish.mode}`;
+    const before = ofTarget.get(claim);
+    if (before === undefined || lastEnd(before.ends) < lastEnd(ends)) ofTarget.set(claim, { wish, ends });
   }
 
   async #settleAll(): Promise<void> {
-    while (this.#unsettled.size > 0) {
-      const lock = await native().lock(this.#set.paths.lock, 'exclusive', settlePatienceMs);
-      if (lock === null) continue;
-      try {
-        this.#refresh();
-        let done = 0;
-        for (const [key, { wish, ends }] of this.#unsettled) {
-          // Forgotten first: one that can not be done (a full map) is thrown once and does not hold up the others.
-          this.#unsettled.delete(key);
-          this.#raise(this.#set, wish.target, ends);
-          this.#claims.made(wish);
-          if (++done >= slice) break;
+    try {
+      // Not in the caller's turn: what ends in it would be forgotten before it is remembered.
+      await Promise.resolve();
+      while (this.#unsettled.size > 0) {
+        const lock = await this.#lock(settlePatienceMs);
+        if (lock === null) continue;
+        try {
+          this.#settleSlice();
+        } finally {
+          lock.release();
         }
-      } finally {
-        lock.release();
       }
+    } finally {
+      this.#settling = null;
+    }
+  }
+
+  #settleSlice(): void {
+    let done = 0;
+    for (const [target, claims] of this.#unsettled) {
+      // Forgotten first: one that can not be done (a full map) is thrown once and does not hold up the others.
+      this.#unsettled.delete(target);
+      for (const { wish, ends } of claims.values()) {
+        this.#raise(this.#set, wish.target, ends);
+        this.#claims.made(wish);
+      }
+      if (++done >= slice) return;
     }
   }
 
   /** Runs `work` under the exclusive lock, on the set that is in force then. */
   async #locked<T>(work: (set: PinnedSet) => T): Promise<T> {
-    const { paths } = this.#set;
-    const lock: FileLock | null =
-      native().tryLock(paths.lock, 'exclusive') ?? (await native().lock(paths.lock, 'exclusive', handPatienceMs));
+    const lock = this.#tryLock() ?? (await this.#lock(handPatienceMs));
     if (lock === null) {
       throw new FalcodropError(
         'lock_busy',
-        `another falcodrop has held ${paths.lock} for ${handPatienceMs / 1000} s`,
+        `another falcodrop has held ${this.#set.paths.lock} for ${handPatienceMs / 1000} s`,
         'find it (fuser, or lsof) and see what it waits for; it is freed when that process ends',
       );
     }
     try {
-      this.#refresh();
       return work(this.#set);
     } finally {
       lock.release();
     }
   }
 
-  /** After the lock is taken: a set swapped or purged meanwhile is left for the one in force. */
-  #refresh(): void {
-    if (this.#set.isCurrent()) return;
-    const fresh = new PinnedSet(this.pinDir);
-    this.#set.close();
-    this.#set = fresh;
+  /**
+   * The lock of the set in force, which is opened; null when somebody else holds it. A set swapped or purged meanwhile is
+   * left for the one in force, and the lock taken anew: a purge removes the locked directory too, and what was locked may
+   * be the old one.
+   */
+  #tryLock(): FileLock | null {
+    for (;;) {
+      const lock = this.#confirmed(tryTake(this.#set.paths));
+      if (lock !== 'stale') return lock;
+    }
   }
+
+  /** The same, waited for at most `patienceMs`. */
+  async #lock(patienceMs: number): Promise<FileLock | null> {
+    for (;;) {
+      const lock = this.#confirmed(await take(this.#set.paths, patienceMs));
+      if (lock !== 'stale') return lock;
+    }
+  }
+
+  #confirmed(lock: FileLock | null): FileLock | null | 'stale' {
+    if (lock === null || this.#set.isCurrent()) return lock;
+    try {
+      const fresh = new PinnedSet(this.pinDir);
+      this.#set.close();
+      this.#set = fresh;
+      return 'stale';
+    } finally {
+      lock.release();
+    }
+  }
+}
+
+function tryTake(paths: PinPaths): FileLock | null {
+  try {
+    return native().tryLock(paths.lock, 'exclusive');
+  } catch (error) {
+    throw lockFailed(paths, error);
+  }
+}
+
+async function take(paths: PinPaths, patienceMs: number): Promise<FileLock | null> {
+  try {
+    return await native().lock(paths.lock, 'exclusive', patienceMs);
+  } catch (error) {
+    throw lockFailed(paths, error);
+  }
+}
+
+/** Gone with a purge, or not for this user. */
+function lockFailed(paths: PinPaths, error: unknown): unknown {
+  if (!isNativeError(error)) return error;
+  if (error.code === 'ENOENT') {
+    try {
+      requirePins(paths.dir);
+    } catch (missing) {
+      return missing;
+    }
+  }
+  return error.code === 'EACCES' || error.code === 'EPERM' ? notReachable(paths.lock, error) : error;
+}
+
+function lastEnd(ends: Ends): bigint {
+  return ends.dropUntil > ends.countUntil ? ends.dropUntil : ends.countUntil;
 }
 
 function isLive(value: BlockValue, now: bigint): boolean {

@@ -75,7 +75,7 @@ export class PinnedSet {
   map(name: string, readOnly = false): BpfMap {
     const open = this.#maps.get(name);
     if (open !== undefined) return open;
-    const map = reach(join(this.dir, name), (path) => native().openMap(path, { readOnly }));
+    const map = this.#reach(name, (path) => native().openMap(path, { readOnly }));
     this.#maps.set(name, map);
     return map;
   }
@@ -83,7 +83,7 @@ export class PinnedSet {
   program(name: 'change' | 'change_cidr'): BpfProgram {
     const open = this.#programs.get(name);
     if (open !== undefined) return open;
-    const program = reach(join(this.dir, name), (path) => native().openProgram(path));
+    const program = this.#reach(name, (path) => native().openProgram(path));
     this.#programs.set(name, program);
     return program;
   }
@@ -120,9 +120,11 @@ export class PinnedSet {
     }
   }
 
+  /** The entry of exactly this target: a trie, asked for a prefix, finds a wider one too. */
   lookup(target: Prefix): BlockValue | null {
-    const value = this.blocks(target).lookup(keyOf(target));
-    return value === null ? null : decodeBlock(value);
+    const bytes = this.blocks(target).lookup(keyOf(target));
+    const value = bytes === null ? null : decodeBlock(bytes);
+    return value === null || isHost(target) || value.prefixLength === target.length ? value : null;
   }
 
   /**
@@ -232,6 +234,24 @@ export class PinnedSet {
     return (this.hints.load32(hintsOfPrefixes) & bit) !== 0;
   }
 
+  #reach<T>(name: string, open: (path: string) => T): T {
+    const path = join(this.dir, name);
+    try {
+      return open(path);
+    } catch (error) {
+      if (!isNativeError(error)) throw error;
+      if (error.code === 'EACCES' || error.code === 'EPERM') throw notReachable(path, error);
+      if (error.code !== 'ENOENT') throw error;
+      requirePins(this.paths.dir); // purged meanwhile
+      throw new FalcodropError(
+        'layout_mismatch',
+        `${path} is missing`,
+        'begin anew: falcodrop detach --all --purge, then attach',
+        error,
+      );
+    }
+  }
+
   close(): void {
     this.hints?.close();
     for (const map of this.#maps.values()) map.close();
@@ -277,23 +297,4 @@ function mapFull(name: string, maxEntries: number, cause: unknown): FalcodropErr
     'unblock something, or begin anew with a larger one: falcodrop detach --all --purge, then attach with --addresses or --prefixes',
     cause,
   );
-}
-
-function reach<T>(path: string, open: (path: string) => T): T {
-  try {
-    return open(path);
-  } catch (error) {
-    if (isNativeError(error)) {
-      if (error.code === 'EACCES' || error.code === 'EPERM') throw notReachable(path, error);
-      if (error.code === 'ENOENT') {
-        throw new FalcodropError(
-          'layout_mismatch',
-          `${path} is missing`,
-          'begin anew: falcodrop detach --all --purge, then attach',
-          error,
-        );
-      }
-    }
-    throw error;
-  }
 }

@@ -60,11 +60,12 @@ export interface Lab {
   /** A veth pair, both ends up, quiet (no IPv6 link-local address, no duplicate address detection). Returns both names. */
   veth(a: End, b: End): { readonly a: string; readonly b: string };
   /** Runs a program to its end in a namespace (null: here), its stdout returned. Throws with stderr when it fails. */
-  exec(namespace: string | null, ...argv: readonly [string, ...string[]]): string;
+  exec(namespace: string | null, command: string, ...args: readonly string[]): string;
   /** The same without throwing. */
   run(
     namespace: string | null,
-    ...argv: readonly [string, ...string[]]
+    command: string,
+    ...args: readonly string[]
   ): { readonly status: number | null; readonly stdout: string; readonly stderr: string };
   /** Starts a program there; it is killed with the lab. */
   spawn(namespace: string | null, argv: readonly [string, ...string[]], options?: SpawnOptions): ChildProcess;
@@ -164,12 +165,12 @@ export function openLab({ bpffsMode = 0o755 }: LabOptions = {}): Lab {
       }
       return { a: nameA, b: nameB };
     },
-    exec(namespace, ...argv) {
-      const [command, ...args] = inside(namespace, argv);
+    exec(namespace, program, ...rest) {
+      const [command, ...args] = inside(namespace, [program, ...rest]);
       return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 1 << 28 });
     },
-    run(namespace, ...argv) {
-      const [command, ...args] = inside(namespace, argv);
+    run(namespace, program, ...rest) {
+      const [command, ...args] = inside(namespace, [program, ...rest]);
       const { status, stdout, stderr } = spawnSync(command, args, { encoding: 'utf8', maxBuffer: 1 << 28 });
       return { status, stdout, stderr };
     },
