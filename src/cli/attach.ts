@@ -139,7 +139,7 @@ function tell({ answer }: Call, { status, attachment }: AttachOutcome, wanted: X
   }
 }
 
-/** What an attach would do. Nothing is changed, and no privilege is needed. */
+/** What an attach would do. Nothing is changed, and no privilege is needed but to read what is pinned already. */
 function check(call: Call, pinDir: string, names: readonly string[], mode: XdpMode | 'auto'): void {
   const { answer } = call;
   for (const name of names) {
