@@ -17,7 +17,7 @@ import { openAlerts } from './alerts.ts';
 import { openLog } from './log.ts';
 
 /** Alerts, and milliseconds after which it is enough. */
-const most = { alerts: 400, ms: 400 };
+const most = { alerts: 2_000, ms: 500 };
 
 /** Never rejects: it is for speed only. */
 export async function warmUp(config: Config, facts: HostFacts): Promise<void> {

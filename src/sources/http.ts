@@ -66,6 +66,17 @@ export async function serveHttp({ address, port, intake, limits: given }: HttpOp
   const limits = { ...httpLimits, ...given };
   let isClosing = false;
 
+  /** By connection: asking a socket and a BlockList for each alert costs as much as reading the alert. */
+  const origins = new WeakMap<Socket, Origin>();
+  const originOf = (socket: Socket): Origin => {
+    let origin = origins.get(socket);
+    if (origin === undefined) {
+      origin = readOrigin(socket);
+      origins.set(socket, origin);
+    }
+    return origin;
+  };
+
   const answer = (
     response: ServerResponse,
     status: number,
@@ -238,7 +249,7 @@ function discard(request: IncomingMessage, limits: HttpLimits): void {
   });
 }
 
-function originOf(socket: Socket): Origin {
+function readOrigin(socket: Socket): Origin {
   const address = socket.remoteAddress ?? '';
   return loopback.check(
     address.replace(/^::ffff:/, ''),
