@@ -20,6 +20,7 @@ import { readAccountId } from './account.ts';
 import { type Call, flag, isRoot, text } from './call.ts';
 import { attachedHere } from './circumstance.ts';
 import { failureOf } from './failure.ts';
+import type { Note } from './output/answer.ts';
 import { ask } from './question.ts';
 import { readConfig, storeSettings } from './settings.ts';
 
@@ -49,22 +50,27 @@ export async function attachInterfaces(call: Call): Promise<void> {
   const fresh = names.filter((name) => !attached.has(name) && exists(name));
   await askAboutSession(call, fresh, 'Attaching may reset it for seconds');
 
-  const service = serviceOf(call, config.service, !existsSync(pinPaths(pinDir).current) && names.some(exists));
+  const makesMaps = !existsSync(pinPaths(pinDir).current);
+  const { service, notes: absent } = serviceOf(config.service);
   const hadMount = isMounted(pinDir);
   let done = false;
   for (const name of names) {
+    // Before it is done: a session over this interface may stall meanwhile.
     if (fresh.includes(name)) call.answer.note(`a first attach may reset ${name} for a moment`);
     try {
       const [outcome] = await attach(pinDir, [name], { mode, sizes, service });
       if (outcome === undefined) continue;
+      const notes: Note[] = makesMaps && !done ? [...absent] : [];
+      if (!done && !hadMount && isMounted(pinDir)) {
+        notes.push({ code: 'mounted', message: `a bpffs was mounted at ${pinDir} for the pins` });
+      }
       done = true;
-      tell(call, outcome, mode);
+      tell(call, outcome, mode, notes);
     } catch (error) {
       call.answer.fail(failureOf(error, call.verb));
     }
     await call.answer.flush();
   }
-  if (!hadMount && isMounted(pinDir)) call.answer.note(`a bpffs was mounted at ${pinDir} for the pins`);
   if (done) storeSettings(call, config);
 }
 
@@ -104,28 +110,40 @@ export async function askAboutSession(call: Call, names: readonly string[], what
   if (risked.length > 0) await ask(call, `${risked.join(', ')} carries your SSH session. ${what}. Go on?`);
 }
 
-/** Told when it matters: the owners of pins are set when the maps are made. */
-function serviceOf(
-  { answer }: Call,
-  { user, group }: { readonly user: string; readonly group: string },
-  isTold: boolean,
-): Service {
+/** The notes matter when maps are made: then their owners are set. */
+function serviceOf({ user, group }: { readonly user: string; readonly group: string }): {
+  readonly service: Service;
+  readonly notes: readonly Note[];
+} {
   const uid = readAccountId(user, '/etc/passwd');
   const gid = readAccountId(group, '/etc/group');
-  if (isTold && uid === null)
-    answer.note(`there is no user ${user}: the maps are root's, and "falcodrop run" needs root`);
-  if (isTold && gid === null) answer.note(`there is no group ${group}: root's is taken`);
-  return { uid: uid ?? 0, gid: gid ?? 0 };
+  const notes: Note[] = [];
+  if (uid === null) {
+    const message = `there is no user ${user}: the maps are root's, and "falcodrop run" needs root`;
+    notes.push({ code: 'no_service_user', message });
+  }
+  if (gid === null) notes.push({ code: 'no_service_group', message: `there is no group ${group}: root's is taken` });
+  return { service: { uid: uid ?? 0, gid: gid ?? 0 }, notes };
 }
 
 function isMounted(dir: string): boolean {
   return existsSync(dir) && isOwnMount(dir);
 }
 
-function tell({ answer }: Call, { status, attachment }: AttachOutcome, wanted: XdpMode | 'auto'): void {
+function tell(
+  { answer }: Call,
+  { status, attachment }: AttachOutcome,
+  wanted: XdpMode | 'auto',
+  general: readonly Note[],
+): void {
   const { name, ifindex, mode, slot, programId } = attachment;
+  const notes = [...general];
+  if (status === 'attached' && mode === 'generic' && wanted === 'auto') {
+    const message = `the driver of ${name} has no native XDP: generic mode is slower, and works`;
+    notes.push({ code: 'generic_fallback', message });
+  }
   if (answer.json) {
-    answer.object({ interface: name, ifindex, status, xdp: mode, slot, program_id: programId });
+    answer.object({ interface: name, ifindex, status, xdp: mode, slot, program_id: programId, notes });
     return;
   }
   const said = {
@@ -134,9 +152,7 @@ function tell({ answer }: Call, { status, attachment }: AttachOutcome, wanted: X
     unchanged: `${name} unchanged, attached in ${mode} mode`,
   };
   answer.line(said[status]);
-  if (status === 'attached' && mode === 'generic' && wanted === 'auto') {
-    answer.note(`the driver of ${name} has no native XDP: generic mode is slower, and works`);
-  }
+  for (const { message } of notes) answer.note(message);
 }
 
 /** What an attach would do. Nothing is changed, and no privilege is needed but to read what is pinned already. */

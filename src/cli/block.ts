@@ -14,6 +14,7 @@ import { failureOf } from './failure.ts';
 import { RefusedError } from './output/answer.ts';
 import { entryObject, secondsOfState, untilText } from './output/entry.ts';
 import { localIn } from './output/moment.ts';
+import { systemLog } from './record.ts';
 import { readHandSettings } from './settings.ts';
 import { parseTargets } from './target.ts';
 
@@ -47,7 +48,7 @@ export async function blockTargets(call: Call): Promise<void> {
       }
       // Opened when something is to be written: what the guard refuses is refused with or without maps.
       const first = blocklist === null;
-      blocklist ??= Blocklist.open(pinDir);
+      blocklist ??= Blocklist.open(pinDir, { claims: systemLog() });
       let outcome: BlockOutcome;
       try {
         const wish = { target, owner: 'hand', mode, seconds, reason: text(call, 'reason') ?? null } as const;

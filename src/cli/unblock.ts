@@ -9,6 +9,7 @@ import { failureOf } from './failure.ts';
 import { amount } from './output/amount.ts';
 import { untilText } from './output/entry.ts';
 import { ask } from './question.ts';
+import { systemLog } from './record.ts';
 import { parseTargets } from './target.ts';
 
 export async function unblockTargets(call: Call): Promise<void> {
@@ -26,7 +27,7 @@ export async function unblockTargets(call: Call): Promise<void> {
 
 async function unblockNamed(call: Call, targets: readonly Prefix[]): Promise<void> {
   const { answer, clock } = call;
-  const blocklist = Blocklist.open(pinDirOf(call.environment));
+  const blocklist = Blocklist.open(pinDirOf(call.environment), { claims: systemLog() });
   try {
     for (const target of targets) {
       try {
@@ -46,7 +47,7 @@ async function unblockNamed(call: Call, targets: readonly Prefix[]): Promise<voi
 
 async function unblockAll(call: Call): Promise<void> {
   const { answer, clock } = call;
-  const blocklist = Blocklist.open(pinDirOf(call.environment));
+  const blocklist = Blocklist.open(pinDirOf(call.environment), { claims: systemLog() });
   try {
     const targets = Array.from(blocklist.entries(), ({ target }) => target).sort(comparePrefixes);
     await ask(call, `End all ${targets.length} blocks?`);

@@ -73,7 +73,7 @@ Examples:
       { flags: '--for <duration>', text: 'how long: 90s, 5m, 1h, 2d, 1w (default 1h)' },
       { flags: '--forever', text: 'without an end' },
       { flags: '--replace', text: 'set the end as given, also an earlier one' },
-      { flags: '--reason <text>', text: 'why' },
+      { flags: '--reason <text>', text: 'why, for the system log' },
       { flags: '--monitor', text: 'count its packets, drop nothing' },
       { flags: '--force', text: 'although the guard refuses (root)' },
     ],

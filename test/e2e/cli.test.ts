@@ -24,7 +24,7 @@ import {
 } from '../../src/kernel/layout.ts';
 import { native } from '../../src/kernel/native.ts';
 import { command, type Ended, objects } from '../cli/falcodrop.ts';
-import { type Lab, openLab } from '../kernel/lab.ts';
+import { ended, type Lab, openLab, until } from '../kernel/lab.ts';
 
 const uplink = 'up0';
 const spare = 'up1';
@@ -81,9 +81,9 @@ function hand(args: readonly string[], ways: Ways = {}): Ended {
 
 /** Must end with that status; `said` holds every object of stdout, `errors` those of stderr. */
 function json(status: number, args: readonly string[], ways: Ways = {}) {
-  const ended = hand([...args, '--json'], ways);
-  expect({ status: ended.status, stderr: ended.stderr, stdout: ended.stdout }).toMatchObject({ status });
-  return { said: objects(ended.stdout), errors: objects(ended.stderr) };
+  const done = hand([...args, '--json'], ways);
+  expect({ status: done.status, stderr: done.stderr, stdout: done.stdout }).toMatchObject({ status });
+  return { said: objects(done.stdout), errors: objects(done.stderr) };
 }
 
 const keysOf = (value: unknown): string[] => Object.keys(value as object);
@@ -494,7 +494,7 @@ describe('the names in JSON', () => {
         'would',
         'why',
       ],
-      attach: ['interface', 'ifindex', 'status', 'xdp', 'slot', 'program_id'],
+      attach: ['interface', 'ifindex', 'status', 'xdp', 'slot', 'program_id', 'notes'],
       block: ['target', 'status', ...entry.slice(1), 'notes'],
       list: entry,
       show: ['target', 'verdict', 'decided_by', 'mode', 'entries', 'entries_inside', 'allows', 'interfaces'],
@@ -681,6 +681,37 @@ describe('settings of the guard', () => {
     symlinkSync(join(lab.directory, 'elsewhere', 'missing', 'deep'), stateDir);
     expect(isRefused()).toBe(true);
     unlinkSync(stateDir);
+  });
+});
+
+describe('the daemon', () => {
+  test('without maps it says how to begin, and with a broken configuration where', () => {
+    if (existsSync(lab.pinDir)) hand(['detach', '--all', '--purge']);
+    const environment = { FALCODROP_HTTP__PORT: '0', FALCODROP_DEBUG: '' };
+    const refused = hand(['run'], { environment });
+    expect(refused.status).toBe(1);
+    expect(refused.stderr).toContain('falcodrop attach IF');
+    const path = join(lab.directory, 'broken.yaml');
+    writeFileSync(path, 'automatic: yes\n');
+    const broken = hand(['run', '--config', path], { environment });
+    expect(broken.status).toBe(2);
+    expect(broken.stderr).toContain('broken.yaml:1:');
+    expect(broken.stderr).not.toContain('    at ');
+  });
+
+  test('stops on SIGTERM with 0', async () => {
+    attachAnew();
+    const [command, ...args] = argvOf(['run'], { environment: { FALCODROP_HTTP__PORT: '0', FALCODROP_DEBUG: '1' } });
+    const child = lab.spawn(edge, [command ?? '', ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
+    let log = '';
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      log += text;
+    });
+    await until('it is ready', () => log.includes('"msg":"ready"') || child.exitCode !== null, 30_000);
+    child.kill('SIGTERM');
+    await ended(child);
+    expect({ status: child.exitCode, signal: child.signalCode }).toEqual({ status: 0, signal: null });
+    expect(log).toContain('"msg":"stopped"');
   });
 });
 
