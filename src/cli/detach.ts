@@ -1,10 +1,11 @@
 /** `falcodrop detach IF…|--all` */
 import { FalcodropError } from '../errors.ts';
+import { attachedIfindexes } from '../host/attached.ts';
 import { type DetachOutcome, detach } from '../kernel/attach.ts';
+import { native } from '../kernel/native.ts';
 import { pinDirOf } from '../kernel/pins.ts';
 import { askAboutSession } from './attach.ts';
 import { type Call, flag, isRoot } from './call.ts';
-import { attachedHere } from './circumstance.ts';
 import { failureOf } from './failure.ts';
 
 export async function detachInterfaces(call: Call): Promise<void> {
@@ -25,7 +26,7 @@ export async function detachInterfaces(call: Call): Promise<void> {
     );
   }
   const pinDir = pinDirOf(call.environment);
-  const attached = attachedHere(pinDir).map(({ name }) => name);
+  const attached = attachedNames(pinDir);
   const left = all ? [] : attached.filter((name) => !names.includes(name));
   if (purge && left.length > 0) {
     throw new FalcodropError(
@@ -53,6 +54,15 @@ export async function detachInterfaces(call: Call): Promise<void> {
     if (purge && answer.status === 0) await detach(pinDir, [], { purge });
   }
   if (purge && answer.status === 0 && !answer.json) answer.line('maps and blocks were removed');
+}
+
+/** From the pinned links alone: maps of another version can be purged too. */
+function attachedNames(pinDir: string): string[] {
+  const indexes = attachedIfindexes(pinDir);
+  return native()
+    .netlink.links()
+    .filter(({ ifindex }) => indexes.has(ifindex))
+    .map(({ name }) => name);
 }
 
 function tell({ answer }: Call, { name, ifindex }: DetachOutcome): void {

@@ -181,6 +181,27 @@ describe('attach and detach', () => {
     }
   });
 
+  test('maps of another format: nothing is written to them, and they can be purged', () => {
+    attachAnew();
+    const settings = native().openMap(pinned('settings'));
+    settings.update(
+      Buffer.alloc(4),
+      encodeSettings({ format: FALCODROP_FORMAT + 1, mode: 0, deadline: 0n, modeAfter: 0, sampling: 1 }),
+    );
+    settings.close();
+    for (const args of [
+      ['list'],
+      ['block', '203.0.113.66'],
+      ['unblock', '--all', '--yes'],
+      ['attach', uplink],
+      ['status'],
+    ]) {
+      expect(json(1, args).errors).toMatchObject([{ code: 'layout_mismatch' }]);
+    }
+    expect(json(0, ['detach', '--all', '--purge']).said).toMatchObject([{ interface: uplink, status: 'detached' }]);
+    expect(existsSync(lab.pinDir)).toBe(false);
+  });
+
   test('over a stranger’s program: refused, the stranger named and left alone', () => {
     attachAnew();
     const object = join(import.meta.dirname, '../../dist/falcodrop.bpf.o');
