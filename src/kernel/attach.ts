@@ -14,6 +14,7 @@ import {
   readlinkSync,
   renameSync,
   rmdirSync,
+  statSync,
   symlinkSync,
   unlinkSync,
 } from 'node:fs';
@@ -30,7 +31,7 @@ import {
   native,
 } from './native.ts';
 import { loadInstance, loadSet, pinnedMapNames, type Sizes } from './object.ts';
-import { isOwnMount, linkPin, notReachable, type PinPaths, pinPaths, preparePinDir } from './pins.ts';
+import { defaultPinDir, isOwnMount, linkPin, notReachable, type PinPaths, pinPaths, preparePinDir } from './pins.ts';
 import { PinnedSet } from './set.ts';
 
 export type XdpMode = 'native' | 'generic';
@@ -216,11 +217,13 @@ export async function attach(
 ): Promise<AttachOutcome[]> {
   requireRoot('attach');
   const links = native().netlink.links();
-  const wanted = names.map((name) => findInterface(name, links));
+  const wanted = [...new Set(names)].map((name) => findInterface(name, links));
   for (const link of wanted) requireEthernet(link, links);
 
   const paths = pinPaths(pinDir);
+  const existed = existsSync(paths.dir);
   const mounted = preparePinDir(pinDir);
+  const begun = !existsSync(paths.lock);
   const lock = await takeLock(paths, options.service);
   const outcomes: AttachOutcome[] = [];
   let made: string | null = null;
@@ -229,16 +232,18 @@ export async function attach(
     const set = new PinnedSet(pinDir);
     try {
       if (made === null) requireSizes(set, options.sizes);
-      removeStale(paths, links);
+      removeStale(paths);
       for (const link of wanted) outcomes.push(attachOne(paths, set, link, options.mode));
     } finally {
       set.close();
     }
     return outcomes;
   } catch (error) {
-    // Everything as it was: a set made for an attach that failed wholly goes again.
-    if (made !== null && outcomes.length === 0) removeSet(paths, made);
-    if (mounted && outcomes.length === 0) purgeDir(paths);
+    // Everything as it was: what was made for an attach that failed wholly goes again.
+    if (outcomes.length === 0) {
+      if (made !== null) removeSet(paths, made);
+      if (begun && !existsSync(paths.current)) purgeDir(paths, { mount: mounted, directory: !existed });
+    }
     throw error;
   } finally {
     lock.release();
@@ -252,7 +257,8 @@ function attachOne(paths: PinPaths, set: PinnedSet, link: Link, wanted: XdpMode 
   const slots = Array.from({ length: MAX_SLOTS }, (_, slot) => interfaces.lookup(u32(slot))?.readUInt32LE(0) ?? 0);
 
   if (existsSync(pin)) {
-    const slot = slots.indexOf(link.ifindex);
+    requireHere(link, pin);
+    const slot = slotFor(link, slots);
     const held: XdpMode = link.xdp.mode === 'generic' ? 'generic' : 'native';
     if (wanted !== 'auto' && wanted !== held) {
       throw new FalcodropError(
@@ -261,6 +267,7 @@ function attachOne(paths: PinPaths, set: PinnedSet, link: Link, wanted: XdpMode 
         `detach it first: falcodrop detach ${link.name}, then attach with --xdp ${wanted}`,
       );
     }
+    interfaces.update(u32(slot), u32(link.ifindex));
     const program = loadInstance(maps, slot);
     const pinned = native().openLink(pin);
     try {
@@ -284,8 +291,7 @@ function attachOne(paths: PinPaths, set: PinnedSet, link: Link, wanted: XdpMode 
 
   const holder = holderOf(link);
   if (holder !== null) throw busy(link, holder);
-  const slot = slots.indexOf(0);
-  if (slot < 0) throw new FalcodropError('failed', `no more than ${MAX_SLOTS} interfaces can be attached`);
+  const slot = slotFor(link, slots);
   clearCounters(set.map('counters'), slot);
   const program = loadInstance(maps, slot);
   try {
@@ -308,6 +314,27 @@ function attachOne(paths: PinPaths, set: PinnedSet, link: Link, wanted: XdpMode 
   } finally {
     program.close();
   }
+}
+
+/** Its own, also one left by a process that was killed between taking the slot and pinning; else a free one. */
+function slotFor(link: Link, slots: readonly number[]): number {
+  const own = slots.indexOf(link.ifindex);
+  const slot = own >= 0 ? own : slots.indexOf(0);
+  if (slot < 0) throw new FalcodropError('failed', `no more than ${MAX_SLOTS} interfaces can be attached`);
+  return slot;
+}
+
+/** Interface indexes repeat in every network namespace, and pins are named after them: one namespace, one pin directory. */
+function requireHere(link: Link, pin: string): void {
+  const pinned = native().openLink(pin);
+  const { programId } = pinned.info;
+  pinned.close();
+  if (link.xdp.programId === programId) return;
+  throw new FalcodropError(
+    'failed',
+    `${pin} belongs to another interface than ${link.name}, one of another network namespace with the same index`,
+    'give each network namespace a pin directory of its own: FALCODROP_PIN_DIR',
+  );
 }
 
 /** Native first; generic on EOPNOTSUPP alone, which is the driver saying that it has no native XDP. */
@@ -382,27 +409,21 @@ export async function detach(
 ): Promise<DetachOutcome[]> {
   requireRoot('detach');
   const paths = pinPaths(pinDir);
-  if (!existsSync(paths.lock)) {
-    throw new FalcodropError(
-      'pin_dir_missing',
-      `there are no falcodrop maps under ${pinDir}`,
-      'nothing is attached with this pin directory',
-    );
-  }
   const links = native().netlink.links();
-  const lock = await takeLock(paths, null);
+  const lock = await lockDirectory(paths);
   try {
-    removeStale(paths, links);
+    removeStale(paths);
     const pinned = readPins(paths);
     const chosen =
       names === null
         ? pinned
         : names.map((name) => {
-            const { ifindex } = findInterface(name, links);
-            if (!pinned.includes(ifindex)) {
+            const link = findInterface(name, links);
+            if (!pinned.includes(link.ifindex)) {
               throw new FalcodropError('not_attached', `${name} is not attached`, 'falcodrop status tells what is');
             }
-            return ifindex;
+            requireHere(link, linkPin(paths, link.ifindex));
+            return link.ifindex;
           });
     const done: DetachOutcome[] = [];
     for (const ifindex of chosen) {
@@ -426,7 +447,7 @@ export async function detach(
         );
       }
       if (existsSync(paths.current)) removeSet(paths, readlinkSync(paths.current));
-      purgeDir(paths);
+      purgeDir(paths, { mount: pinDir === defaultPinDir, directory: true });
     }
     return done;
   } finally {
@@ -434,24 +455,31 @@ export async function detach(
   }
 }
 
+/** In the map itself and not through the set: what another version attached can be taken off, too. */
 function freeSlot(paths: PinPaths, ifindex: number): void {
-  const set = new PinnedSet(paths.dir);
+  const path = join(paths.current, 'interfaces');
+  if (!existsSync(path)) return;
+  const interfaces = native().openMap(path);
   try {
-    const interfaces = set.map('interfaces');
-    for (let slot = 0; slot < MAX_SLOTS; slot++) {
+    const { valueSize, maxEntries } = interfaces.info;
+    if (valueSize !== layout.interface_slot.size) return;
+    for (let slot = 0; slot < maxEntries; slot++) {
       if (interfaces.lookup(u32(slot))?.readUInt32LE(0) === ifindex) interfaces.update(u32(slot), u32(0));
     }
   } finally {
-    set.close();
+    interfaces.close();
   }
 }
 
-/** Links whose device is gone have ifindex 0 and can not be updated (ENOLINK): unpinned, their slots freed. */
-function removeStale(paths: PinPaths, links: readonly Link[]): void {
+/**
+ * Links whose device is gone have ifindex 0 and can not be updated (ENOLINK): unpinned, their slots freed. That no interface
+ * here has the index says nothing: it may be one of another network namespace.
+ */
+function removeStale(paths: PinPaths): void {
   for (const ifindex of readPins(paths)) {
     const path = linkPin(paths, ifindex);
     const link = native().openLink(path);
-    const gone = link.info.ifindex === 0 || !links.some((candidate) => candidate.ifindex === ifindex);
+    const gone = link.info.ifindex === 0;
     link.close();
     if (!gone) continue;
     unlinkSync(path);
@@ -535,39 +563,65 @@ function removeSet(paths: PinPaths, name: string): void {
   }
 }
 
-/** Removes the empty directories and, where it is ours, the mount. */
-function purgeDir(paths: PinPaths): void {
+/**
+ * Removes the empty directories and, where it is ours, the mount: the one at the default place. Any other bpffs was mounted
+ * by somebody else, who may have pins there.
+ */
+function purgeDir(paths: PinPaths, what: { readonly mount: boolean; readonly directory: boolean }): void {
   for (const dir of [paths.links, paths.lock]) if (existsSync(dir)) rmdirSync(dir);
+  // What the kernel itself put there (maps.debug, progs.debug) has a dot, which no pin can have.
+  if (readdirSync(paths.dir).some((name) => !name.includes('.'))) return;
   if (isOwnMount(paths.dir)) {
-    native().unmount(paths.dir);
+    if (!what.mount) return;
+    // Lazily: the lock that is held is a directory there.
+    native().unmount(paths.dir, true);
   }
-  rmdirSync(paths.dir);
+  if (what.directory) rmdirSync(paths.dir);
 }
 
 /** The lock is a directory (bpffs takes no file), 0770 root:service, so that only writers of the maps can hold it. */
-async function takeLock(paths: PinPaths, service: Service | null): ReturnType<typeof lockDirectory> {
-  for (const [dir, mode] of [
-    [paths.links, 0o755],
-    [paths.lock, 0o770],
-  ] as const) {
-    if (existsSync(dir)) continue;
-    mkdirSync(dir, { mode });
-    chmodSync(dir, mode);
-    if (dir === paths.lock && service !== null) chownSync(dir, 0, service.gid);
+async function takeLock(paths: PinPaths, service: Service): ReturnType<typeof lockDirectory> {
+  for (;;) {
+    for (const [dir, mode, gid] of [
+      [paths.links, 0o755, 0],
+      [paths.lock, 0o770, service.gid],
+    ] as const) {
+      if (existsSync(dir)) continue;
+      mkdirSync(dir, { recursive: true, mode });
+      chmodSync(dir, mode);
+      chownSync(dir, 0, gid);
+    }
+    try {
+      return await lockDirectory(paths);
+    } catch (error) {
+      if (!(error instanceof FalcodropError) || error.code !== 'pin_dir_missing') throw error;
+      // purged while it was waited for
+    }
   }
-  return lockDirectory(paths);
 }
 
+/** The exclusive lock, on the directory that is there: one purged while it was waited for is nobody's any more. */
 async function lockDirectory(paths: PinPaths): Promise<{ release(): void }> {
-  const lock = await native().lock(paths.lock, 'exclusive', 10_000);
-  if (lock === null) {
-    throw new FalcodropError(
-      'lock_busy',
-      `another falcodrop has held ${paths.lock} for 10 s`,
-      'find it: fuser, or lsof',
-    );
+  for (;;) {
+    const ino = statSync(paths.lock, { throwIfNoEntry: false })?.ino;
+    if (ino === undefined) {
+      throw new FalcodropError(
+        'pin_dir_missing',
+        `there are no falcodrop maps under ${paths.dir}`,
+        'nothing is attached with this pin directory',
+      );
+    }
+    const lock = await native().lock(paths.lock, 'exclusive', 10_000);
+    if (lock === null) {
+      throw new FalcodropError(
+        'lock_busy',
+        `another falcodrop has held ${paths.lock} for 10 s`,
+        'find it: fuser, or lsof',
+      );
+    }
+    if (statSync(paths.lock, { throwIfNoEntry: false })?.ino === ino) return lock;
+    lock.release();
   }
-  return lock;
 }
 
 function clearCounters(counters: BpfMap, slot: number): void {

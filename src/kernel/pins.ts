@@ -4,7 +4,7 @@
  * The default is a bpffs of our own, because systemd mounts /sys/fs/bpf with mode 0700, below which an unprivileged service
  * reaches nothing. bpffs refuses names with a dot, hence the ifindex in the links' names.
  */
-import { existsSync, mkdirSync, readlinkSync, statfsSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readlinkSync, statfsSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { FalcodropError } from '../errors.ts';
 import { isNativeError, native } from './native.ts';
@@ -84,7 +84,7 @@ export function preparePinDir(dir: string): boolean {
       `mount one (mount -t bpf bpf ${parent}), or unset FALCODROP_PIN_DIR to use ${defaultPinDir}`,
     );
   }
-  if (readlinkSync('/proc/self/ns/mnt') !== readlinkSync('/proc/1/ns/mnt')) {
+  if (inPassingMountNamespace()) {
     throw new FalcodropError(
       'foreign_mount_namespace',
       `${dir} has no bpffs, and one mounted from this mount namespace would vanish with it`,
@@ -98,6 +98,38 @@ export function preparePinDir(dir: string): boolean {
     throw isNativeError(error) && error.code === 'EPERM' ? notReachable(dir, error) : error;
   }
   return true;
+}
+
+/**
+ * Whether our mount namespace is another than PID 1's. Where that can not be looked into (a container's PID 1 may belong to
+ * another user namespace), than that of any process we descend from: `ip netns exec` makes one for its command alone.
+ */
+function inPassingMountNamespace(): boolean {
+  const own = mountNamespaceOf('self');
+  const first = mountNamespaceOf('1');
+  if (first !== null) return first !== own;
+  for (let pid = parentOf('self'); pid !== null; pid = parentOf(pid)) {
+    const namespace = mountNamespaceOf(pid);
+    if (namespace !== null && namespace !== own) return true;
+  }
+  return false;
+}
+
+function mountNamespaceOf(pid: string): string | null {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/mnt`);
+  } catch {
+    return null; // not ours to look into, or gone
+  }
+}
+
+function parentOf(pid: string): string | null {
+  try {
+    const parent = /^PPid:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+    return parent === undefined || parent === '0' ? null : parent;
+  } catch {
+    return null;
+  }
 }
 
 /** True when `dir` is itself a mount point of a bpffs (its parent lies on another device). */

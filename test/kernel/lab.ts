@@ -32,6 +32,8 @@ export interface AttachRequest {
   readonly mode?: XdpMode | 'auto';
   readonly sizes?: Partial<Sizes>;
   readonly service?: Service;
+  /** An act.ts of another build (variant.ts); default this tree's. */
+  readonly script?: string;
 }
 
 /** A failed {@link Lab.attach}: the code and words of the FalcodropError. */
@@ -80,7 +82,7 @@ export interface Lab {
   close(patienceMs?: number): Promise<void>;
 }
 
-const actScript = join(import.meta.dirname, 'act.ts');
+export const actScript = join(import.meta.dirname, 'act.ts');
 
 let labs = 0;
 
@@ -180,8 +182,8 @@ export function openLab({ bpffsMode = 0o755 }: LabOptions = {}): Lab {
       children.push(child);
       return child;
     },
-    attach: (namespace, names, request = {}) =>
-      act<AttachOutcome[]>(lab, namespace, { verb: 'attach', pinDir: lab.pinDir, names, ...request }),
+    attach: (namespace, names, { script, ...request } = {}) =>
+      act<AttachOutcome[]>(lab, namespace, { verb: 'attach', pinDir: lab.pinDir, names, ...request }, script),
     detach: (namespace, names, { purge = false } = {}) =>
       act<DetachOutcome[]>(lab, namespace, { verb: 'detach', pinDir: lab.pinDir, names, purge }),
     ifindex(namespace, name) {
@@ -345,8 +347,8 @@ function hasInterface(namespace: string | null, name: string): boolean {
   );
 }
 
-function act<T>(lab: Lab, namespace: string | null, request: object): T {
-  const { stdout, stderr } = lab.run(namespace, process.execPath, actScript, JSON.stringify(request));
+function act<T>(lab: Lab, namespace: string | null, request: object, script = actScript): T {
+  const { stdout, stderr } = lab.run(namespace, process.execPath, script, JSON.stringify(request));
   if (stdout === '') throw new Error(`act.ts said nothing: ${stderr}`);
   const answer = JSON.parse(stdout) as
     | { readonly done: T }
