@@ -163,4 +163,5 @@ function* summary({ verdicts, actions, offenders, refusals, others }: Tally): Ge
   yield `block   ${verdicts.block}: ${offenders.size} offenders (enforce ${actions.enforce}, monitor ${actions.monitor}, observe ${actions.observe})`;
   yield `refuse  ${verdicts.refuse}${why.length === 0 ? '' : `: ${why.join(', ')}`}`;
   yield `ignore  ${verdicts.ignore}`;
+  if (refusals.has('other_host')) yield 'for a recording of another host say whose addresses are its own: --own';
 }

@@ -104,6 +104,13 @@ describe('lines that are no alerts', () => {
   });
 });
 
+test('a recording of another host says what is missing', () => {
+  const { status, stdout } = falcodrop(['replay', fixture('falco-0.40')]);
+  expect(status).toBe(0);
+  expect(stdout).toMatch(/refuse {2}\d+: .*other_host/);
+  expect(stdout.trimEnd()).toMatch(/--own$/);
+});
+
 test('hostile text reaches no terminal', () => {
   const alert = { ...(JSON.parse(first) as object), rule: 'a\u001b]0;title\u0007\u202eb\nc\u009b2J' };
   const path = file('hostile', `${JSON.stringify(alert)}\n`);
