@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -80,7 +81,9 @@ static int send_packets(int argc, char **argv)
 	int sockets[SOURCES], sources = argc - 5, i;
 	uint64_t sent[SOURCES] = {0};
 	char payload[64] = "falcodrop demo";
+	struct timespec wake;
 
+	prctl(PR_SET_TIMERSLACK, 1UL);
 	if (sources < 1 || sources > SOURCES)
 		return 2;
 	for (i = 0; i < sources; i++)
@@ -96,7 +99,9 @@ static int send_packets(int argc, char **argv)
 			puts("{\"end\":true}");
 			fflush(stdout);
 		}
-		if (clock_ns(CLOCK_MONOTONIC) < due)
+		// Asleep in between: on a small machine a busy loop would take the daemon's processor.
+		wake = (struct timespec){.tv_sec = due / 1000000000LL, .tv_nsec = due % 1000000000LL};
+		if (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &wake, NULL))
 			continue;
 		due += gap;
 		i = next_source % sources;
