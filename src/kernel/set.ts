@@ -66,6 +66,8 @@ export class PinnedSet {
         );
       }
       this.hints = this.map('hints').mmap();
+      // All at once: what does not fit is refused before anything is done, and the first alert waits for no open().
+      for (const name of blockMapNames) this.blockMap(name);
     } catch (error) {
       this.close();
       throw error;

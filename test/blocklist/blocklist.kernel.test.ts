@@ -330,11 +330,7 @@ describe('a set swapped under an open list', () => {
     withPinned(async ({ lab, list }) => {
       await list.block(wish('10.0.0.1'));
       await detach(lab.pinDir, null, { purge: true });
-      for (const work of [
-        () => list.block(wish('10.0.0.2')),
-        () => list.unblock(parsePrefix('10.0.0.1')),
-        () => list.blockAtOnce(wish('2001:db8::1')),
-      ]) {
+      for (const work of [() => list.block(wish('10.0.0.2')), () => list.unblock(parsePrefix('10.0.0.1'))]) {
         expect((await refusal(work)).code).toBe('pin_dir_missing');
       }
       expect(list.blockAtOnce(wish('10.0.0.2'))).toBe('blocked');
@@ -389,9 +385,7 @@ describe('maps that are not to be written', () => {
   it('missing ones are named', () =>
     withPinned(async ({ lab }) => {
       lab.exec(null, 'rm', `${lab.pinDir}/current/blocked_v6`);
-      const list = Blocklist.open(lab.pinDir);
-      const error = await refusal(() => list.block(wish('2001:db8::1')));
-      list.close();
+      const error = await refusal(() => Blocklist.open(lab.pinDir));
       expect(error.code).toBe('layout_mismatch');
       expect(error.message).toMatch(/blocked_v6 is missing$/);
     }));
