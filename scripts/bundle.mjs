@@ -1,6 +1,7 @@
 /**
  * Bundles src/main.ts into dist/: one entry and a chunk a verb (dynamic imports stay dynamic), so that a hand verb loads
- * only its own code. The addon and the BPF object are laid beside it by the Makefile; kernel/native.ts finds them there.
+ * only its own code; and the thread that writes the ledger. The addon and the BPF object are laid beside it by the Makefile;
+ * kernel/native.ts finds them there.
  *
  * Files are renamed into place and chunks carry a hash: a daemon that runs meanwhile never reads half a file.
  */
@@ -17,7 +18,7 @@ const banner = `import { createRequire as bundleRequire } from 'node:module'; gl
 
 const result = await build({
   absWorkingDir: root,
-  entryPoints: ['src/main.ts'],
+  entryPoints: { main: 'src/main.ts', 'ledger-worker': 'src/blocklist/ledger/worker.ts' },
   outdir: dist,
   bundle: true,
   splitting: true,
@@ -27,7 +28,8 @@ const result = await build({
   sourcemap: 'linked',
   sourcesContent: false,
   chunkNames: '[name]-[hash]',
-  external: ['*.node'],
+  // better-sqlite3 looks for its addon beside itself, in node_modules.
+  external: ['*.node', 'better-sqlite3'],
   banner: { js: banner },
   legalComments: 'none',
   logLevel: 'warning',
@@ -35,7 +37,7 @@ const result = await build({
 }).catch(() => process.exit(1)); // esbuild has printed why
 
 await mkdir(dist, { recursive: true });
-// The entry last: it names the chunks.
+// The entries last: they name the chunks.
 const files = result.outputFiles.toSorted((a, b) => Number(isEntry(a.path)) - Number(isEntry(b.path)));
 for (const file of files) {
   await writeFile(`${file.path}.new`, file.contents);
@@ -49,5 +51,5 @@ for (const name of await readdir(dist)) {
 }
 
 function isEntry(path) {
-  return basename(path).startsWith('main.js');
+  return /^(main|ledger-worker)\.js/.test(basename(path));
 }

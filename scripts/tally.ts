@@ -1,6 +1,6 @@
 /**
  * A vitest reporter that writes what became of every test, with the reason of a skip (vitest's own JSON leaves it out),
- * to the file FALCODROP_TALLY names. scripts/test.ts counts from it.
+ * to the file TALLY_FILE names. scripts/test.ts counts from it.
  */
 import { writeFileSync } from 'node:fs';
 import { relative } from 'node:path';
@@ -26,7 +26,7 @@ export interface Tally {
 
 export default class TallyReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], errors: readonly SerializedError[]): void {
-    const path = process.env.FALCODROP_TALLY;
+    const path = process.env.TALLY_FILE;
     if (path === undefined) return;
     const tests: TalliedTest[] = [];
     const brokenFiles: string[] = [];

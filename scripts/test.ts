@@ -93,7 +93,7 @@ function main(filters: readonly string[]): void {
       ...projects,
       ...filters,
     ],
-    { cwd: root, stdio: 'inherit', env: { ...withoutSettings(process.env), FALCODROP_TALLY: path } },
+    { cwd: root, stdio: 'inherit', env: { ...withoutSettings(process.env), TALLY_FILE: path } },
   );
 
   const tally = existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Tally) : null;

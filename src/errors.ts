@@ -42,6 +42,17 @@ export const exitStatusOf = {
   file_unreadable: 1,
   listen_failed: 1,
   body_not_alert: 1,
+  ledger_missing: 1,
+  ledger_not_database: 1,
+  ledger_corrupt: 1,
+  ledger_newer: 1,
+  ledger_read_only: 1,
+  ledger_full: 1,
+  ledger_locked: 1,
+  ledger_io: 1,
+  ledger_unsafe_path: 1,
+  ledger_behind: 1,
+  ledger_backup: 1,
 } as const satisfies Record<string, 1 | 2 | 3 | 4 | 5>;
 
 export type ErrorCode = keyof typeof exitStatusOf;

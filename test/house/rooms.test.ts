@@ -17,7 +17,7 @@ const rooms: Readonly<
   judge: { imports: ['alert', 'address', 'time'], packages: [] },
   kernel: { imports: ['address', 'time'], packages: ['node'] },
   host: { imports: ['kernel', 'judge', 'address'], packages: ['node'] },
-  blocklist: { imports: ['kernel', 'address', 'time'], packages: ['node'] },
+  blocklist: { imports: ['kernel', 'address', 'time'], packages: ['node', 'better-sqlite3'] },
   sources: { imports: ['alert', 'time'], packages: ['node'] },
   falco: { imports: ['judge', 'alert'], packages: ['node', 'yaml'] },
   observe: { imports: ['alert', 'judge', 'blocklist', 'kernel', 'time'], packages: ['node', 'pino'] },
@@ -39,6 +39,7 @@ const modulesOf: Readonly<Record<string, readonly string[]>> = {
   zod: ['zod'],
   pino: ['pino'],
   commander: ['commander'],
+  'better-sqlite3': ['better-sqlite3'],
   // never anybody's
   loader: ['node:module', 'left-pad'],
 };
