@@ -1,0 +1,69 @@
+/** A ledger that can not be used is kept for those who want to look into it, and makes room for a new one. */
+import { readdirSync, renameSync } from 'node:fs';
+import { native } from '../../kernel/native.ts';
+import { ledgerError, ledgerFailure } from './failure.ts';
+import { identityOf, ledgerPath, ledgerSuffixes, prepareState, type Service, syncPath } from './files.ts';
+import { fileName } from './schema.ts';
+
+export interface MoveAsideOptions {
+  readonly service: Service;
+  /**
+   * {@link identityOf} from before the ledger was found to be bad: one that has taken its place meanwhile is left alone.
+   */
+  readonly bad: string | null;
+  /** Wall ms, for the name. */
+  readonly wallMs: number;
+}
+
+/** How long another process may take for the same. */
+const patienceMs = 2_000;
+
+/**
+ * Renames ledger.db to ledger.db.bad-<time>, with its -wal and -shm, and makes an empty one. Returns the name it has now; null
+ * when somebody else had done it. Throws `ledger_locked`, and what `prepareState` throws.
+ */
+export function moveAside(stateDir: string, { service, bad, wallMs }: MoveAsideOptions): string | null {
+  const path = ledgerPath(stateDir);
+  const lock = takeLock(stateDir);
+  if (lock === null) throw ledgerError('ledger_locked', path);
+  try {
+    if (identityOf(stateDir) !== bad) return null;
+    const aside = freeName(stateDir, wallMs);
+    // The database first: without its log it would open, and be short of its last commits in silence.
+    for (const suffix of ledgerSuffixes) {
+      try {
+        renameSync(`${path}${suffix}`, `${aside}${suffix}`);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+      }
+    }
+    syncPath(stateDir);
+    prepareState(stateDir, service);
+    return aside;
+  } catch (error) {
+    throw ledgerFailure(error, path);
+  } finally {
+    lock.release();
+  }
+}
+
+/** `ledger.db.bad-20261107T142501Z`, and `-2` and so on where there is one already. */
+function freeName(stateDir: string, wallMs: number): string {
+  const time = new Date(wallMs).toISOString().replace(/[-:]|\.\d+/g, '');
+  const base = `${fileName}.bad-${time}`;
+  const taken = new Set(readdirSync(stateDir));
+  const isFree = (name: string): boolean => ledgerSuffixes.every((suffix) => !taken.has(`${name}${suffix}`));
+  let name = base;
+  for (let n = 2; !isFree(name); n++) name = `${base}-${n}`;
+  return `${stateDir}/${name}`;
+}
+
+/** flock on the state directory. Waits without the event loop: this is done at a start, or in the ledger's thread. */
+function takeLock(stateDir: string): { release(): void } | null {
+  const until = performance.now() + patienceMs;
+  for (;;) {
+    const lock = native().tryLock(stateDir, 'exclusive');
+    if (lock !== null || performance.now() > until) return lock;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+  }
+}
