@@ -1,6 +1,8 @@
+import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type Lab, openLab, withLab } from './lab.ts';
+import { ended, type Lab, openLab, withLab } from './lab.ts';
 
 describe('the lab', () => {
   it('attaches in a namespace of its own and leaves nothing', async () => {
@@ -27,6 +29,24 @@ describe('the lab', () => {
     ).rejects.toThrow('the work failed');
     expect(existsSync(`/run/netns/${opened?.name('e')}`)).toBe(false);
     expect(existsSync(opened?.directory ?? '/')).toBe(false);
+  });
+
+  it('takes everything away when the process is told to end', async () => {
+    const script = `
+      import { openLab } from ${JSON.stringify(join(import.meta.dirname, 'lab.ts'))};
+      const lab = openLab();
+      console.log(JSON.stringify([lab.directory, lab.namespace('e')]));
+      setInterval(() => {}, 1000);
+    `;
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const said = await new Promise<string>((resolve) => child.stdout.setEncoding('utf8').once('data', resolve));
+    const [directory = '', namespace = ''] = JSON.parse(said) as string[];
+    expect([existsSync(directory), existsSync(`/run/netns/${namespace}`)]).toEqual([true, true]);
+    child.kill('SIGTERM');
+    await ended(child);
+    expect([existsSync(directory), existsSync(`/run/netns/${namespace}`)]).toEqual([false, false]);
   });
 
   it('notices what is left', async () => {

@@ -86,6 +86,9 @@ export const actScript = join(import.meta.dirname, 'act.ts');
 
 let labs = 0;
 
+/** A worker that is told to end does so through `exit`, which takes the labs away. */
+const atSignal = (['SIGTERM', 'SIGINT', 'SIGHUP'] as const).map((signal) => [signal, () => process.exit(1)] as const);
+
 export function openLab({ bpffsMode = 0o755 }: LabOptions = {}): Lab {
   const prefix = `fd${process.pid}${labs === 0 ? '' : String.fromCharCode(0x41 + ((labs - 1) % 26))}`;
   labs++;
@@ -133,6 +136,7 @@ export function openLab({ bpffsMode = 0o755 }: LabOptions = {}): Lab {
     }
   };
   process.once('exit', atExit);
+  for (const [signal, exit] of atSignal) process.once(signal, exit);
 
   const lab: Lab = {
     directory,
@@ -196,6 +200,7 @@ export function openLab({ bpffsMode = 0o755 }: LabOptions = {}): Lab {
     },
     async close(patienceMs = 5000) {
       process.off('exit', atExit);
+      for (const [signal, exit] of atSignal) process.off(signal, exit);
       const pinned = idsOf(bpffs);
       remove();
       await Promise.all(children.map(ended));
