@@ -89,6 +89,21 @@ describe('attach', () => {
     }),
   );
 
+  it('auto falls back to generic where the driver has no native XDP, and native says so', () =>
+    withLab(async (lab) => {
+      const bridge = lab.name('br');
+      lab.exec(null, 'ip', 'link', 'add', bridge, 'type', 'bridge');
+      lab.onClose(() => lab.exec(null, 'ip', 'link', 'del', bridge));
+      expect(await refusal(() => put(lab, [bridge], { mode: 'native' }))).toMatchObject({
+        code: 'xdp_unsupported',
+        message: expect.stringContaining(`the driver of ${bridge} (bridge) has no native XDP`),
+        hint: expect.stringContaining('--xdp generic'),
+      });
+      expect(xdpOf(bridge).mode).toBe('none');
+      expect(await put(lab, [bridge])).toMatchObject([{ status: 'attached', attachment: { mode: 'generic' } }]);
+      expect(xdpOf(bridge).mode).toBe('generic');
+    }));
+
   it('pins as the table of the design says', () =>
     withLab(async (lab) => {
       const a = pair(lab);

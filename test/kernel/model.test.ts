@@ -1,6 +1,6 @@
 /**
  * States and packets at random: the program must do what the model of the laws says, counters included.
- * FALCODROP_FUZZ_RUNS sets how many (default 2000); a failure prints its seed, which FALCODROP_FUZZ_SEED takes.
+ * FUZZ_RUNS sets how many (default 2000); a failure prints its seed, which FUZZ_SEED takes.
  */
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -11,8 +11,8 @@ import { expectation, type ModelBlock, type ModelState } from './model.ts';
 import { ethertype, frame, frameOf, ipv4, ipv6, links, traffic } from './packets.ts';
 import { hour, openPlane, type Plane, past, soon } from './plane.ts';
 
-const runs = Number(process.env.FALCODROP_FUZZ_RUNS ?? 2000);
-const seed = process.env.FALCODROP_FUZZ_SEED === undefined ? {} : { seed: Number(process.env.FALCODROP_FUZZ_SEED) };
+const runs = Number(process.env.FUZZ_RUNS ?? 2000);
+const seed = process.env.FUZZ_SEED === undefined ? {} : { seed: Number(process.env.FUZZ_SEED) };
 
 let plane: Plane;
 beforeAll(() => {
