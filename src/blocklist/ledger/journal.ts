@@ -196,6 +196,12 @@ export function openJournal(database: Database) {
         if (!Number.isSafeInteger(number) || number < 0) throw new RangeError(`${number} is no end and no scope`);
       }
       const target = keyOfTarget(event.target);
+      const { unlessWithdrawnSince } = event;
+      if (unlessWithdrawnSince !== undefined) {
+        const since = unlessWithdrawnSince;
+        const isWithdrawn = claims.all.all(target).some((row) => row.withdrawn !== null && row.withdrawn >= since);
+        if (isWithdrawn) return { status: 'void', owners: nothing, remaining: nothing };
+      }
       const made = event.adopted === true ? 'adopted' : 'made';
       const touched = [owner];
       if (typeof event.cause === 'number') {
@@ -245,6 +251,7 @@ export function openJournal(database: Database) {
       for (const row of claims.all.all(target)) {
         const owner = row.owner as Owner;
         if (row.withdrawn !== null) {
+          claims.withdraw.run(at, target, owner);
           isMarked = true;
         } else if (isMeant(owner)) {
           const cause = factsOf(event.cause, target, at);

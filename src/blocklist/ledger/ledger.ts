@@ -291,6 +291,8 @@ export class Ledger {
    * the file; then nothing has changed.
    */
   restore(file: string): void {
+    // Fails here where it can not be written, and on the file that has the name now.
+    this.tick();
     restoreInto(this.#connection.database, file, {
       path: this.path,
       service: this.#options.service,
@@ -387,11 +389,15 @@ export class Ledger {
     if (this.#isClosed) throw new Error('the ledger is closed');
     if (identityOf(this.stateDir) !== this.#connection.identity) this.#reconnect();
     const connection = this.#connection;
-    connection.reader ??= new Database(this.path, {
-      readonly: true,
-      fileMustExist: true,
-      timeout: this.#options.patienceMs,
-    });
+    if (connection.reader === null) {
+      connection.reader = new Database(this.path, {
+        readonly: true,
+        fileMustExist: true,
+        timeout: this.#options.patienceMs,
+      });
+      // Sorting must not depend on a folder for temporary files that a confined service may write.
+      connection.reader.pragma('temp_store = MEMORY');
+    }
     return connection.reader;
   }
 
@@ -426,6 +432,8 @@ function prepare(
   if (mode !== 'wal') throw ledgerError('ledger_io', path, new Error(`journal mode ${String(mode)}`));
   database.pragma('synchronous = FULL');
   database.pragma('foreign_keys = OFF');
+  // What one large transaction needed is given back.
+  database.pragma(`journal_size_limit = ${16 * 1024 * 1024}`);
   const isNew = migrate(database, path, service, { all, second });
 
   const latest = latestOf(all);

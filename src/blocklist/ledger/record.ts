@@ -109,6 +109,8 @@ export interface WishEvent extends Happened, Ends {
   readonly replace?: boolean;
   /** Says `adopted` instead of `made`: the entry was found in the maps. */
   readonly adopted?: boolean;
+  /** `void` instead, when the target was withdrawn at that moment or later: an unblock came between the map and this. */
+  readonly unlessWithdrawnSince?: number;
   readonly cause: Cause | CauseId;
 }
 
@@ -163,7 +165,7 @@ export type LedgerEvent = WishEvent | WithdrawEvent | BuryEvent | EndEvent | Ref
 /** What an event did, in the order of the events. */
 export interface Outcome {
   /** `unchanged`: no live claim was touched. */
-  readonly status: Action | 'unchanged' | 'buried';
+  readonly status: Action | 'unchanged' | 'buried' | 'void';
   /** Whose claims it touched. */
   readonly owners: readonly Owner[];
   /** Of a withdrawal: who still has a live claim on the target. */

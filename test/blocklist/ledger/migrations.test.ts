@@ -1,0 +1,102 @@
+import { copyFileSync, existsSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { ledgerPath } from '../../../src/blocklist/ledger/files.ts';
+import { type Migration, migrations } from '../../../src/blocklist/ledger/migrations.ts';
+import { forEver } from '../../../src/blocklist/ledger/record.ts';
+import { failureOf } from './failed.ts';
+import { freshStateDir, openLedger, wish } from './place.ts';
+
+const next: Migration = {
+  version: migrations.length + 1,
+  up: (database) => void database.exec('ALTER TABLE claims ADD COLUMN mood TEXT; CREATE TABLE moods (name TEXT)'),
+};
+const newer = [...migrations, next];
+
+describe('versions', () => {
+  test('follow one another from 1', () => {
+    expect(migrations.map(({ version }) => version)).toEqual(migrations.map((_, index) => index + 1));
+  });
+
+  test('an upgrade keeps what is there, and a copy on which the version before starts', () => {
+    const stateDir = freshStateDir();
+    const path = ledgerPath(stateDir);
+    const old = openLedger(stateDir);
+    expect(old.isNew).toBe(true);
+    old.apply([wish('192.0.2.1', 'hand', forEver)]);
+    // Not closed: what stands in the log only must be in the copy too.
+    const upgraded = openLedger(stateDir, { migrations: newer });
+    expect(upgraded.isNew).toBe(false);
+    upgraded.apply([wish('192.0.2.2', 'hand', forEver)]);
+    expect([...upgraded.claims()]).toHaveLength(2);
+
+    // who has it open still is told, and writes nothing
+    expect(failureOf(() => old.apply([wish('192.0.2.3', 'hand', forEver)])).code).toBe('ledger_newer');
+    old.close();
+    upgraded.close();
+
+    const before = readFileSync(path);
+    const error = failureOf(() => openLedger(stateDir));
+    expect(error.code).toBe('ledger_newer');
+    expect(error.hint).toContain(`${path}.v1`);
+    expect(readFileSync(path).equals(before)).toBe(true);
+
+    // as the hint says
+    for (const suffix of ['', '-wal', '-shm']) rmSync(`${path}${suffix}`, { force: true });
+    expect(statSync(`${path}.v1`).mode & 0o777).toBe(0o660);
+    renameSync(`${path}.v1`, path);
+    const back = openLedger(stateDir);
+    expect(back.isNew).toBe(false);
+    expect([...back.claims()]).toHaveLength(1);
+    back.apply([wish('192.0.2.4', 'hand', forEver)]);
+    back.check();
+  });
+
+  test('a newer ledger is left as it is, its log too', () => {
+    const stateDir = freshStateDir();
+    const path = ledgerPath(stateDir);
+    const upgraded = openLedger(stateDir, { migrations: newer });
+    upgraded.apply([wish('192.0.2.2', 'hand', forEver)]);
+    // as after a crash: the log was never written back
+    const kept = ['', '-wal'].map((suffix) => [suffix, readFileSync(`${path}${suffix}`)] as const);
+    const other = freshStateDir();
+    openLedger(other).close();
+    for (const [suffix] of kept) copyFileSync(`${path}${suffix}`, `${ledgerPath(other)}${suffix}`);
+    const error = failureOf(() => openLedger(other));
+    expect([error.code, error.hint?.includes('.v1')]).toEqual(['ledger_newer', false]);
+    for (const [suffix, bytes] of kept) expect(readFileSync(`${ledgerPath(other)}${suffix}`).equals(bytes)).toBe(true);
+  });
+
+  test('an upgrade that fails changes nothing', () => {
+    const stateDir = freshStateDir();
+    const old = openLedger(stateDir);
+    old.apply([wish('192.0.2.1', 'hand', forEver)]);
+    const failing: Migration = {
+      version: 2,
+      up: (database) => {
+        database.exec('DROP TABLE claims');
+        throw new Error('no');
+      },
+    };
+    expect(() => openLedger(stateDir, { migrations: [...migrations, failing] })).toThrow('no');
+    expect([...old.claims()]).toHaveLength(1);
+    old.apply([wish('192.0.2.2', 'hand', forEver)]);
+    expect(existsSync(`${ledgerPath(stateDir)}.v1`)).toBe(true);
+  });
+
+  test('a backup of the version before is restored and brought up to date', () => {
+    const stateDir = freshStateDir();
+    const old = openLedger(stateDir);
+    old.apply([wish('192.0.2.1', 'hand', forEver)]);
+    const backup = `${stateDir}/../backup`;
+    old.backup(backup);
+    old.close();
+    const upgraded = openLedger(stateDir, { migrations: newer });
+    upgraded.apply([wish('192.0.2.2', 'hand', forEver)]);
+    upgraded.restore(backup);
+    expect([...upgraded.claims()]).toHaveLength(1);
+
+    upgraded.backup(`${stateDir}/../newer`);
+    const other = openLedger(freshStateDir());
+    expect(failureOf(() => other.restore(`${stateDir}/../newer`)).code).toBe('ledger_newer');
+  });
+});
