@@ -8,6 +8,7 @@
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/netlink.h>
+#include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <sys/socket.h>
@@ -17,6 +18,7 @@
 #include <cerrno>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <optional>
 
 #include "environment.h"
@@ -31,6 +33,9 @@ constexpr size_t kReceiveSize = 64 * 1024;
 
 /** Tries of a dump that the kernel says was disturbed (NLM_F_DUMP_INTR). */
 constexpr int kDumpTries = 8;
+
+/** RTNLGRP_NEXTHOP as RTMGRP_* are: rtnetlink.h stopped naming these at 31 groups. */
+constexpr uint32_t kNextHopGroup = 1u << (RTNLGRP_NEXTHOP - 1);
 
 /** rtnetlink answers within the system call; this only keeps a broken kernel from hanging us. */
 constexpr int kReceiveTimeoutSeconds = 5;
@@ -522,7 +527,17 @@ struct RouteFacts {
   uint8_t prefixLength = 0;
   uint8_t scope = 0;
   std::vector<NextHop> nextHops;
+  /** Of a nexthop object (Linux 5.3), 0 = none. */
+  uint32_t nextHopId = 0;
 };
+
+/** A nexthop object: a hop of its own, or a group of others'. */
+struct NextHopObject {
+  NextHop hop;
+  std::vector<uint32_t> group;
+};
+
+using NextHopObjects = std::map<uint32_t, NextHopObject>;
 
 /** RTA_GATEWAY, of the route's family, or RTA_VIA, which brings its own (RFC 5549 routes). */
 void ReadGateway(const Attribute &attribute, int family, std::optional<Address> *gateway) {
@@ -590,6 +605,9 @@ RouteFacts ReadRoute(const uint8_t *data, size_t length) {
     case RTA_MULTIPATH:
       ReadMultipath(attribute, header.rtm_family, &route.nextHops);
       break;
+    case RTA_NH_ID:
+      route.nextHopId = ReadU32(attribute);
+      break;
     default:
       break;
     }
@@ -597,6 +615,78 @@ RouteFacts ReadRoute(const uint8_t *data, size_t length) {
   if (hasSingle)
     route.nextHops.insert(route.nextHops.begin(), single);
   return route;
+}
+
+void ReadNextHopObject(const uint8_t *data, size_t length, NextHopObjects *objects) {
+  const nhmsg header = ReadHeader<nhmsg>(data, length);
+  uint32_t id = 0;
+  NextHopObject object;
+  ForEachAttributeAfter<nhmsg>(data, length, [&](const Attribute &attribute) {
+    switch (attribute.type) {
+    case NHA_ID:
+      id = ReadU32(attribute);
+      break;
+    case NHA_OIF:
+      object.hop.ifindex = ReadU32(attribute);
+      break;
+    case NHA_GATEWAY:
+      object.hop.gateway = ReadAddress(attribute.data, attribute.length, header.nh_family);
+      break;
+    case NHA_GROUP:
+      for (size_t at = 0; at + sizeof(nexthop_grp) <= attribute.length; at += sizeof(nexthop_grp)) {
+        nexthop_grp member;
+        memcpy(&member, attribute.data + at, sizeof member);
+        object.group.push_back(member.id);
+      }
+      break;
+    default:
+      break;
+    }
+  });
+  (*objects)[id] = std::move(object);
+}
+
+NextHopObjects DumpNextHopObjects(Napi::Env env) {
+  NextHopObjects objects;
+  Undisturbed(env, "routes", [&] {
+    objects.clear();
+    Request request(RTM_GETNEXTHOP, NLM_F_DUMP);
+    const nhmsg header = {};
+    request.Put(&header, sizeof header);
+    return DumpOnce(
+        env, "routes", std::move(request), RTM_NEWNEXTHOP,
+        [&](const uint8_t *data, size_t length) { ReadNextHopObject(data, length, &objects); });
+  });
+  return objects;
+}
+
+/** A group holds hops and no groups (net/ipv4/nexthop.c, nh_check_attr_group). */
+void AddNextHops(const NextHopObjects &objects, uint32_t id, std::vector<NextHop> *hops) {
+  const auto found = objects.find(id);
+  if (found == objects.end())
+    return;
+  if (found->second.group.empty())
+    hops->push_back(found->second.hop);
+  for (const uint32_t member : found->second.group) {
+    const auto inner = objects.find(member);
+    if (inner != objects.end() && inner->second.group.empty())
+      hops->push_back(inner->second.hop);
+  }
+}
+
+/**
+ * With net.ipv4.nexthop_compat_mode=0, which routing daemons want, a route says the id of its
+ * nexthop object and no hop.
+ */
+void ResolveNextHops(Napi::Env env, std::vector<RouteFacts> *routes) {
+  std::optional<NextHopObjects> objects;
+  for (RouteFacts &route : *routes) {
+    if (route.nextHopId == 0 || !route.nextHops.empty())
+      continue;
+    if (!objects)
+      objects = DumpNextHopObjects(env);
+    AddNextHops(*objects, route.nextHopId, &route.nextHops);
+  }
 }
 
 Napi::Object ToObject(Napi::Env env, const RouteFacts &route) {
@@ -693,6 +783,7 @@ Napi::Value Routes(const Napi::CallbackInfo &info) {
                       });
     });
   }
+  ResolveNextHops(env, &routes);
   return ToArray(env, routes, [&](const RouteFacts &route) { return ToObject(env, route); });
 }
 
@@ -769,7 +860,7 @@ Napi::Value StartWatch(const Napi::CallbackInfo &info) {
   Watch::Parts parts;
   parts.fd = OpenSocket(env, "watch",
                         RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR |
-                            RTMGRP_IPV6_ROUTE);
+                            RTMGRP_IPV6_ROUTE | kNextHopGroup);
   parts.onChange = Napi::Persistent(onChange);
   return Watch::Create(env, std::move(parts));
 }

@@ -218,7 +218,10 @@ export interface Route {
   readonly prefixLength: number;
   /** RT_SCOPE_*: 253 link (directly connected). */
   readonly scope: number;
-  /** Next hops, multipath ones too. `gateway` null = directly connected; may be of the other family (RTA_VIA). */
+  /**
+   * Next hops, multipath ones and those of nexthop objects too. `gateway` null = directly connected; may be of the other
+   * family (RTA_VIA).
+   */
   readonly nextHops: readonly { readonly ifindex: number; readonly gateway: Buffer | null }[];
 }
 
@@ -229,8 +232,8 @@ export interface Netlink {
   /** All tables, both families. */
   routes(): Route[];
   /**
-   * Calls back (coalesced: once a loop turn) after links, addresses or routes changed, or events were lost (ENOBUFS). Does
-   * not keep the event loop alive.
+   * Calls back (coalesced: once a loop turn) after links, addresses, routes or nexthop objects changed, or events were lost
+   * (ENOBUFS). Does not keep the event loop alive.
    */
   watch(onChange: () => void): { close(): void };
 }

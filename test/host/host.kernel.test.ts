@@ -96,6 +96,33 @@ test('facts of a network namespace are those that ip tells', () =>
     lab.detach(host, null, { purge: true });
   }));
 
+/** Routing daemons use nexthop objects; without the compatibility mode a route names no gateway any more. */
+test('gateways of nexthop objects, alone and in groups; the uplink they make', () =>
+  withLab((lab) => {
+    const host = edge(lab);
+    const ip = (...args: string[]) => lab.exec(null, 'ip', '-n', host, ...args);
+    lab.exec(host, 'sysctl', '-q', 'net.ipv4.nexthop_compat_mode=0');
+    ip('route', 'del', 'default');
+    ip('-6', 'route', 'del', 'default');
+    ip('nexthop', 'add', 'id', '1', 'via', '203.0.113.31', 'dev', 'uplink0');
+    ip('nexthop', 'add', 'id', '2', 'via', '203.0.113.32', 'dev', 'uplink0');
+    ip('nexthop', 'add', 'id', '3', 'group', '1/2');
+    ip('nexthop', 'add', 'id', '4', 'via', '2001:db8::33', 'dev', 'uplink0');
+    ip('nexthop', 'add', 'id', '5', 'blackhole');
+    ip('nexthop', 'add', 'id', '6', 'via', '203.0.113.36', 'dev', 'uplink0');
+    ip('route', 'add', 'default', 'nhid', '3');
+    ip('route', 'add', '10.60.0.0/16', 'nhid', '4');
+    ip('-6', 'route', 'add', '2001:db8:7::/48', 'nhid', '4', 'table', '1001');
+    ip('route', 'add', '10.61.0.0/16', 'nhid', '5');
+
+    const found = facts(lab, host, '');
+    expect(found.gateways).toEqual(
+      expect.arrayContaining(['203.0.113.31', '203.0.113.32', '2001:db8::33', '203.0.113.2', '203.0.113.3']),
+    );
+    expect(found.gateways).not.toContain('203.0.113.36');
+    expect(found.containers).toEqual(['172.17.0.0/16', '198.51.100.0/24']);
+  }));
+
 test('facts follow routes, addresses, resolver files and sessions', () =>
   withLab(async (lab) => {
     const host = edge(lab);
@@ -128,6 +155,13 @@ test('facts follow routes, addresses, resolver files and sessions', () =>
     await until(({ own }) => !own.includes('203.0.113.11'));
     ip('route', 'add', '10.50.0.0/16', 'via', '203.0.113.66');
     await until(({ gateways }) => gateways.includes('203.0.113.66'));
+    lab.exec(host, 'sysctl', '-q', 'net.ipv4.nexthop_compat_mode=0');
+    ip('nexthop', 'add', 'id', '1', 'via', '203.0.113.67', 'dev', 'uplink0');
+    ip('route', 'add', '10.51.0.0/16', 'nhid', '1');
+    await until(({ gateways }) => gateways.includes('203.0.113.67'));
+    // No event of a route tells of this.
+    ip('nexthop', 'replace', 'id', '1', 'via', '203.0.113.68', 'dev', 'uplink0');
+    await until(({ gateways }) => gateways.includes('203.0.113.68') && !gateways.includes('203.0.113.67'));
     ip('link', 'del', 'docker0');
     await until(({ containers }) => !containers.includes('172.17.0.0/16'));
 
