@@ -15,10 +15,13 @@ import { type BlockValue, never, ownerBits } from '../kernel/layout.ts';
 import { type FileLock, isNativeError, native } from '../kernel/native.ts';
 import { notReachable, type PinPaths, requirePins } from '../kernel/pins.ts';
 import { type BlockMapName, blockMapNames, PinnedSet } from '../kernel/set.ts';
-import { type Claims, forgetful, kindOf, type Wish } from './claims.ts';
+import { type Book, kindOf, noBook, type Owner, type Wish } from './claims.ts';
 import { type Entry, entryOf } from './entry.ts';
+import type { Cause, CauseId, WishEvent, WithdrawEvent } from './ledger/record.ts';
+import { unionOf } from './ledger/union.ts';
+import { type Ends, endsOfUnion, ledgerEnd, unite } from './union.ts';
 
-export type { Claims, Owner, Wish } from './claims.ts';
+export type { Book, Owner, Wish } from './claims.ts';
 export type { Entry } from './entry.ts';
 
 /** What a block did. `extended` also when a monitor entry became an enforcing one. */
@@ -29,8 +32,23 @@ export interface BlockOutcome {
   readonly entry: Entry;
 }
 
+export interface UnblockOutcome {
+  /** As it was; null when there was none. */
+  readonly before: Entry | null;
+  /** Whose claims go on. */
+  readonly remaining: readonly Owner[];
+}
+
+export interface Withdrawal {
+  /** Whose claims end: all but feeds' unless said otherwise. */
+  readonly owners?: WithdrawEvent['owners'];
+  /** What the history calls it. */
+  readonly action?: 'withdrawn' | 'undone';
+  readonly cause: Cause | CauseId;
+}
+
 /** Entries handled while the lock is held once. */
-const slice = 512;
+export const slice = 512;
 
 /** How long a hand waits for the lock; slices hold it for milliseconds. */
 const handPatienceMs = 10_000;
@@ -38,29 +56,29 @@ const handPatienceMs = 10_000;
 /** How long the daemon's verification waits before it tries again; it gives up never. */
 const settlePatienceMs = 60_000;
 
-type Ends = Pick<BlockValue, 'dropUntil' | 'countUntil' | 'action' | 'owners' | 'scope'>;
-
 interface Pending {
   readonly wish: Wish;
   readonly ends: Ends;
+  /** For the ledger, of the moment when the map was written. */
+  readonly event: WishEvent;
 }
 
 export class Blocklist {
   readonly pinDir: string;
-  readonly #claims: Claims;
+  readonly #book: Book;
   #set: PinnedSet;
   /** Automatic blocks not yet seen under the lock, by target; of one owner's in one mode the longest. */
   #unsettled = new Map<string, Map<string, Pending>>();
   #settling: Promise<void> | null = null;
 
   /** Throws `pin_dir_missing`, `not_permitted`, `layout_mismatch`. Adopts whatever is pinned: the maps are the truth. */
-  static open(pinDir: string, { claims = forgetful }: { claims?: Claims } = {}): Blocklist {
-    return new Blocklist(pinDir, claims);
+  static open(pinDir: string, { book = noBook }: { book?: Book } = {}): Blocklist {
+    return new Blocklist(pinDir, book);
   }
 
-  private constructor(pinDir: string, claims: Claims) {
+  private constructor(pinDir: string, book: Book) {
     this.pinDir = pinDir;
-    this.#claims = claims;
+    this.#book = book;
     this.#set = new PinnedSet(pinDir);
   }
 
@@ -69,18 +87,41 @@ export class Blocklist {
     return this.#set;
   }
 
+  /** One of {@link blockMany}. */
+  async block(wish: Wish, options: { replace?: boolean } = {}): Promise<BlockOutcome> {
+    const [outcome] = await this.blockMany([wish], options);
+    if (outcome === undefined || outcome instanceof FalcodropError) throw outcome;
+    return outcome;
+  }
+
   /**
-   * Blocks, or extends: within an entry the later end wins, so a second block never shortens ("unchanged"). `replace` sets
-   * both ends exactly. Throws `map_full`, `lock_busy`.
+   * Blocks, or extends: within a claim the later end wins, so a second block never shortens ("unchanged"). `replace` sets the
+   * owner's claim exactly; others' go on. One hold of the lock and one transaction: at most {@link slice} wishes. What can
+   * not be done (`map_full`) stands in its place among the outcomes. The map is written first: an error of the ledger
+   * (`ledger_*`) is thrown with everything in force. Throws `lock_busy`.
    */
-  block(wish: Wish, { replace = false }: { replace?: boolean } = {}): Promise<BlockOutcome> {
-    return this.#locked((set) => {
-      const ends = endsOf(wish, set.now());
-      const status = replace ? this.#replace(set, wish, ends) : this.#raise(set, wish.target, ends);
-      this.#claims.made(wish);
-      const value = set.lookup(wish.target);
-      if (value === null) throw vanished(wish.target);
-      return { status, entry: entryOf(wish.target, value, set.now()) };
+  blockMany(
+    wishes: readonly Wish[],
+    { replace = false }: { replace?: boolean } = {},
+  ): Promise<(BlockOutcome | FalcodropError)[]> {
+    if (wishes.length > slice) throw new RangeError(`at most ${slice} targets at once`);
+    return this.locked(async (set) => {
+      const events: WishEvent[] = [];
+      const outcomes = wishes.map((wish): BlockOutcome | FalcodropError => {
+        const ends = endsOf(wish, set.now());
+        try {
+          const status = replace ? this.#replace(set, wish, ends) : this.#raise(set, wish.target, ends);
+          const value = set.lookup(wish.target);
+          if (value === null) return vanished(wish.target);
+          events.push({ ...this.#eventOf(wish), replace });
+          return { status, entry: entryOf(wish.target, value, set.now()) };
+        } catch (error) {
+          if (error instanceof FalcodropError && error.code === 'map_full') return error;
+          throw error;
+        }
+      });
+      await this.#book.record(events);
+      return outcomes;
     });
   }
 
@@ -96,6 +137,7 @@ export class Blocklist {
       this.#remember(wish, ends);
       return 'blocked';
     }
+    if (this.#isLongEnough(wish, ends)) return 'unchanged';
     const lock = this.#tryLock();
     if (lock === null) {
       this.#remember(wish, ends);
@@ -103,7 +145,7 @@ export class Blocklist {
     }
     try {
       const status = this.#raise(this.#set, wish.target, ends);
-      this.#claims.made(wish);
+      this.#remember(wish, ends);
       return status;
     } finally {
       lock.release();
@@ -119,16 +161,49 @@ export class Blocklist {
     return this.#settling ?? Promise.resolve();
   }
 
-  /** Resolves to the entry as it was, or null when there was none. Claims hear of it first. */
-  unblock(target: Prefix): Promise<Entry | null> {
-    return this.#locked((set) => {
-      const value = set.lookup(target);
-      this.#unsettled.delete(formatPrefix(target));
-      if (value === null) return null;
-      this.#claims.withdrawn(target);
-      set.remove(target);
-      if (!isHost(target)) set.unhintPrefixes(target.address.family);
-      return entryOf(target, value, set.now());
+  /** One of {@link unblockMany}. */
+  async unblock(target: Prefix, withdrawal: Withdrawal): Promise<UnblockOutcome> {
+    const [outcome] = await this.unblockMany([target], withdrawal);
+    return outcome ?? { before: null, remaining: [] };
+  }
+
+  /**
+   * Ends claims: in the ledger first, where a tombstone stays until the map's entry was seen gone, then in the maps, where an
+   * entry goes or becomes what the other claims wish. At most {@link slice} targets. When the ledger can not be written the
+   * maps are changed all the same, for a hand in need, and its error is thrown: the block may come back with a reconcile.
+   */
+  unblockMany(
+    targets: readonly Prefix[],
+    { owners = 'all_but_feeds', action = 'withdrawn', cause }: Withdrawal,
+  ): Promise<UnblockOutcome[]> {
+    if (targets.length > slice) throw new RangeError(`at most ${slice} targets at once`);
+    return this.locked(async (set) => {
+      const book = this.#book;
+      const known = targets.map((target) => {
+        this.#unsettled.delete(formatPrefix(target));
+        const value = set.lookup(target);
+        return { target, value, isThere: value !== null || book.claimsOf(target).length > 0 };
+      });
+      const there = known.filter(({ isThere }) => isThere);
+      let trouble: unknown = null;
+      try {
+        await book.record(there.map(({ target }) => ({ kind: 'withdraw', target, owners, action, cause })));
+      } catch (error) {
+        trouble = error;
+      }
+      const outcomes = known.map(({ target, value, isThere }): UnblockOutcome => {
+        if (!isThere) return { before: null, remaining: [] };
+        const union = trouble === null ? unionOf(book.claimsOf(target), book.now()) : null;
+        if (union !== null) this.#setExactly(set, target, endsOfUnion(union, book.now(), set.now()));
+        else set.remove(target);
+        return {
+          before: value === null ? null : entryOf(target, value, set.now()),
+          remaining: union === null ? [] : union.owners,
+        };
+      });
+      this.#unhint(set, targets);
+      if (trouble !== null) throw trouble;
+      return outcomes;
     });
   }
 
@@ -191,20 +266,25 @@ export class Blocklist {
     return ended;
   }
 
-  #reapSlice(targets: readonly Prefix[]): Promise<number> {
-    return this.#locked((set) => {
-      let reaped = 0;
+  async #reapSlice(targets: readonly Prefix[]): Promise<number> {
+    const reaped = await this.locked((set) => {
       const now = set.now();
-      for (const target of targets) {
+      const gone = targets.filter((target) => {
         const value = set.lookup(target);
-        if (value === null || isLive(value, now)) continue;
-        if (set.remove(target)) reaped++;
-      }
-      for (const family of [4, 6] as const) {
-        if (targets.some((target) => !isHost(target) && target.address.family === family)) set.unhintPrefixes(family);
-      }
-      return reaped;
+        return value !== null && !isLive(value, now) && set.remove(target);
+      });
+      this.#unhint(set, gone);
+      return gone;
     });
+    // After the lock: an end that is not written down is found by the next reconcile, and nobody waits for it.
+    await this.#book.record(reaped.map((target) => ({ kind: 'end', target })));
+    return reaped.length;
+  }
+
+  #unhint(set: PinnedSet, targets: readonly Prefix[]): void {
+    for (const family of [4, 6] as const) {
+      if (targets.some((target) => !isHost(target) && target.address.family === family)) set.unhintPrefixes(family);
+    }
   }
 
   /** Under the lock. A full map is reaped once before it refuses: what has ended must not keep an attacker's place. */
@@ -227,8 +307,20 @@ export class Blocklist {
   #replace(set: PinnedSet, wish: Wish, ends: Ends): BlockStatus {
     const before = set.lookup(wish.target);
     if (before === null || !isLive(before, set.now())) return this.#raise(set, wish.target, ends);
-    set.change('set', wish.target, { ...ends, owners: before.owners | ends.owners });
+    const book = this.#book;
+    const others = book.claimsOf(wish.target).filter(({ owner }) => owner !== wish.owner);
+    const union = unionOf(others, book.now());
+    // Without a ledger nobody knows whose an end is: the bits stay.
+    const rest = union === null ? { ...ends, owners: before.owners } : endsOfUnion(union, book.now(), set.now());
+    set.change('set', wish.target, unite(ends, rest));
     return 'replaced';
+  }
+
+  /** Under the lock: an entry becomes exactly that, whether it was there or not. */
+  #setExactly(set: PinnedSet, target: Prefix, ends: Ends): void {
+    if (set.change('set', target, ends) === 'absent' && !this.#insert(set, target, ends)) {
+      set.change('set', target, ends);
+    }
   }
 
   #insert(set: PinnedSet, target: Prefix, ends: Ends): boolean {
@@ -259,6 +351,18 @@ export class Blocklist {
     }
   }
 
+  /**
+   * Whether an automatic block would win little: one rule fires thousands of times at one offender, and each alert would be
+   * an extension by the time since the last. A 64th of what is wished is let go, a minute of an hour.
+   */
+  #isLongEnough(wish: Wish, ends: Ends): boolean {
+    if (wish.seconds === null) return false;
+    const value = this.#set.lookup(wish.target);
+    if (value === null || (value.owners & ends.owners) !== ends.owners) return false;
+    const grace = BigInt(Math.round((wish.seconds * 1e9) / 64));
+    return value.dropUntil + grace >= ends.dropUntil && value.countUntil + grace >= ends.countUntil;
+  }
+
   #remember(wish: Wish, ends: Ends): void {
     const target = formatPrefix(wish.target);
     let ofTarget = this.#unsettled.get(target);
@@ -268,7 +372,9 @@ export class Blocklist {
     }
     const claim = `${wish.owner} ${wish.mode}`;
     const before = ofTarget.get(claim);
-    if (before === undefined || lastEnd(before.ends) < lastEnd(ends)) ofTarget.set(claim, { wish, ends });
+    if (before !== undefined && lastEnd(before.ends) >= lastEnd(ends)) return;
+    const event = this.#eventOf(wish);
+    ofTarget.set(claim, { wish, ends, event: { ...event, unlessWithdrawnSince: event.at ?? 0 } });
   }
 
   async #settleAll(): Promise<void> {
@@ -278,32 +384,69 @@ export class Blocklist {
       while (this.#unsettled.size > 0) {
         const lock = await this.#lock(settlePatienceMs);
         if (lock === null) continue;
+        let events: readonly WishEvent[];
         try {
-          this.#settleSlice();
+          events = await this.#settleSlice();
         } finally {
           lock.release();
         }
+        await this.#book.record(events);
       }
     } finally {
       this.#settling = null;
     }
   }
 
-  #settleSlice(): void {
+  /** Returns what is still to be written down; the lock is not kept for that. */
+  async #settleSlice(): Promise<readonly WishEvent[]> {
+    const events: WishEvent[] = [];
+    const missing: Pending[] = [];
     let done = 0;
     for (const [target, claims] of this.#unsettled) {
       // Forgotten first: one that can not be done (a full map) is thrown once and does not hold up the others.
       this.#unsettled.delete(target);
-      for (const { wish, ends } of claims.values()) {
+      for (const pending of claims.values()) {
+        const { wish, ends, event } = pending;
+        if (this.#set.lookup(wish.target) === null) {
+          missing.push(pending);
+          continue;
+        }
         this.#raise(this.#set, wish.target, ends);
-        this.#claims.made(wish);
+        events.push(event);
       }
-      if (++done >= slice) return;
+      if (++done >= slice) break;
     }
+    await this.#settleMissing(missing);
+    return events;
   }
 
-  /** Runs `work` under the exclusive lock, on the set that is in force then. */
-  async #locked<T>(work: (set: PinnedSet) => T): Promise<T> {
+  /**
+   * What was written and is gone: unblocked since, and then it must not come back, or lost with a set that was purged. The
+   * ledger knows; where it can not be asked a drop too many is the lesser evil.
+   */
+  async #settleMissing(missing: readonly Pending[]): Promise<void> {
+    if (missing.length === 0) return;
+    const events = missing.map(({ event }) => event);
+    const outcomes = this.#book.trouble === null ? await this.#book.record(events) : [];
+    for (const [index, { wish, ends }] of missing.entries()) {
+      if (outcomes[index]?.status !== 'void') this.#raise(this.#set, wish.target, ends);
+    }
+    if (this.#book.trouble !== null) void Promise.resolve(this.#book.record(events)).catch(() => undefined);
+  }
+
+  #eventOf(wish: Wish): WishEvent {
+    const { target, owner, cause } = wish;
+    const at = this.#book.now();
+    const end = ledgerEnd(at, wish.seconds);
+    const isDrop = wish.mode === 'enforce';
+    return { kind: 'wish', at, target, owner, cause, dropEnd: isDrop ? end : 0, countEnd: isDrop ? 0 : end };
+  }
+
+  /**
+   * Runs `work` under the exclusive lock, on the set that is in force then. The lock is held until it resolves: slices, never
+   * more than some milliseconds.
+   */
+  async locked<T>(work: (set: PinnedSet) => T | Promise<T>): Promise<T> {
     const lock = this.#tryLock() ?? (await this.#lock(handPatienceMs));
     if (lock === null) {
       throw new FalcodropError(
@@ -313,7 +456,7 @@ export class Blocklist {
       );
     }
     try {
-      return work(this.#set);
+      return await work(this.#set);
     } finally {
       lock.release();
     }

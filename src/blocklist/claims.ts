@@ -1,6 +1,7 @@
-/** Who wishes what. The ledger will keep claims; the maps hold only their union. */
+/** Who wishes what, and where it is written down. The maps hold only the union of the claims. */
 import type { Prefix } from '../address/prefix.ts';
 import type { OwnerKind } from '../kernel/layout.ts';
+import type { Cause, CauseId, Claim, LedgerEvent, Outcome } from './ledger/record.ts';
 
 export type Owner = 'hand' | `policy:${string}` | `feed:${string}`;
 
@@ -12,17 +13,22 @@ export interface Wish {
   readonly mode: 'enforce' | 'monitor';
   /** From now on; null = for ever. */
   readonly seconds: number | null;
-  readonly reason: string | null;
+  readonly cause: Cause | CauseId;
 }
 
-/** Hears of every claim after the kernel has it; an unblock is heard of before. */
-export interface Claims {
-  made(wish: Wish): void;
-  withdrawn(target: Prefix): void;
+/** The ledger as the block list sees it. */
+export interface Book {
+  /** Ledger milliseconds. */
+  now(): number;
+  /** On the disk when it resolves. Outcomes in the order of the events; none when nothing is kept. */
+  record(events: readonly LedgerEvent[]): Promise<readonly Outcome[]> | readonly Outcome[];
+  /** Why nothing can be written now; null when it can. */
+  readonly trouble: Error | null;
+  claimsOf(target: Prefix): readonly Claim[];
 }
 
-/** Keeps nothing: who and why stand in the log alone. */
-export const forgetful: Claims = { made: () => undefined, withdrawn: () => undefined };
+/** Keeps nothing: without a ledger the maps are all there is. */
+export const noBook: Book = { now: () => 0, record: () => [], trouble: null, claimsOf: () => [] };
 
 export function kindOf(owner: Owner): OwnerKind {
   return owner === 'hand' ? 'hand' : owner.startsWith('policy:') ? 'policy' : 'feed';

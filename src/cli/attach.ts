@@ -1,5 +1,6 @@
 /** `falcodrop attach IF…` */
 import { existsSync } from 'node:fs';
+import { prepareState } from '../blocklist/ledger/files.ts';
 import { FalcodropError } from '../errors.ts';
 import { readCaller } from '../host/caller.ts';
 import { sessionInterfaces } from '../host/carrier.ts';
@@ -15,12 +16,13 @@ import {
 } from '../kernel/attach.ts';
 import { native } from '../kernel/native.ts';
 import type { Sizes } from '../kernel/object.ts';
-import { isOwnMount, pinDirOf, pinPaths } from '../kernel/pins.ts';
+import { isOwnMount, pinDirOf, pinPaths, requirePinPlace } from '../kernel/pins.ts';
 import { readAccountId } from './account.ts';
-import { type Call, flag, isRoot, text } from './call.ts';
+import { type Call, flag, isRoot, stateDirOf, text } from './call.ts';
 import { attachedHere } from './circumstance.ts';
 import { failureOf } from './failure.ts';
 import type { Note } from './output/answer.ts';
+import { clean } from './output/clean.ts';
 import { ask } from './question.ts';
 import { readConfig, storeSettings } from './settings.ts';
 
@@ -52,6 +54,7 @@ export async function attachInterfaces(call: Call): Promise<void> {
 
   const makesMaps = !existsSync(pinPaths(pinDir).current);
   const { service, notes: absent } = serviceOf(config.service);
+  prepareLedger(call, service);
   const hadMount = isMounted(pinDir);
   let done = false;
   for (const name of names) {
@@ -72,6 +75,15 @@ export async function attachInterfaces(call: Call): Promise<void> {
     await call.answer.flush();
   }
   if (done) storeSettings(call, config);
+}
+
+/** Root's part of the ledger: its directory, and an empty file that is the service's. Drops need none. */
+function prepareLedger(call: Call, service: Service): void {
+  try {
+    prepareState(stateDirOf(call.environment), service);
+  } catch (error) {
+    call.answer.note(`the ledger can not be used: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }
 
 /** Throws `usage`. */
@@ -137,6 +149,7 @@ function tell(
   general: readonly Note[],
 ): void {
   const { name, ifindex, mode, slot, programId } = attachment;
+  const shown = clean(name);
   const notes = [...general];
   if (status === 'attached' && mode === 'generic' && wanted === 'auto') {
     const message = `the driver of ${name} has no native XDP: generic mode is slower, and works`;
@@ -147,9 +160,9 @@ function tell(
     return;
   }
   const said = {
-    attached: `${name} attached, ${mode} mode`,
-    replaced: `${name}: the program was replaced under its link, without a gap (${mode} mode)`,
-    unchanged: `${name} unchanged, attached in ${mode} mode`,
+    attached: `${shown} attached, ${mode} mode`,
+    replaced: `${shown}: the program was replaced under its link, without a gap (${mode} mode)`,
+    unchanged: `${shown} unchanged, attached in ${mode} mode`,
   };
   answer.line(said[status]);
   for (const { message } of notes) answer.note(message);
@@ -161,7 +174,7 @@ function check(call: Call, pinDir: string, names: readonly string[], mode: XdpMo
   for (const name of names) {
     try {
       const report = inspectInterface(pinDir, name);
-      const { would, why } = foresee(report, mode);
+      const { would, why } = foresee(pinDir, report, mode);
       if (answer.json) {
         const { holder } = report;
         answer.object({
@@ -199,8 +212,9 @@ interface Foresight {
   readonly why: string;
 }
 
-function foresee({ name, attachment, holder }: InterfaceReport, mode: XdpMode | 'auto'): Foresight {
+function foresee(pinDir: string, { name, attachment, holder }: InterfaceReport, mode: XdpMode | 'auto'): Foresight {
   try {
+    requirePinPlace(pinDir);
     const links = native().netlink.links();
     requireEthernet(findInterface(name, links), links);
   } catch (error) {
@@ -223,7 +237,7 @@ function foresee({ name, attachment, holder }: InterfaceReport, mode: XdpMode | 
 
 function describe({ answer }: Call, report: InterfaceReport, why: string): void {
   const { holder } = report;
-  answer.line(`${report.name}  (${report.up ? 'up' : 'down'})`);
+  answer.line(`${clean(report.name)}  (${report.up ? 'up' : 'down'})`);
   answer.line(`  driver  ${report.driver}`);
   answer.line(`  mtu     ${report.mtu}`);
   answer.line(`  queues  ${report.rxQueues} rx, ${report.txQueues} tx`);
@@ -232,5 +246,5 @@ function describe({ answer }: Call, report: InterfaceReport, why: string): void 
   answer.line(
     `  hook    ${holder === null ? 'free' : `${holder.name}, id ${holder.programId}, ${holder.mode}, ${how}${who}`}`,
   );
-  answer.line(`  attach  ${why}`);
+  answer.line(`  attach  ${clean(why, 1000)}`);
 }

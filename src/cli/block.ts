@@ -1,6 +1,6 @@
 /** `falcodrop block TARGET…` */
 import { formatPrefix, type Prefix } from '../address/prefix.ts';
-import { Blocklist, type BlockOutcome } from '../blocklist/blocklist.ts';
+import type { BlockOutcome } from '../blocklist/blocklist.ts';
 import { FalcodropError } from '../errors.ts';
 import { attachedIfindexes } from '../host/attached.ts';
 import { readCaller } from '../host/caller.ts';
@@ -11,10 +11,10 @@ import { parseDuration } from '../time/duration.ts';
 import { type Call, flag, isRoot, text } from './call.ts';
 import { attachedHere, generalNotes, targetNotes } from './circumstance.ts';
 import { failureOf } from './failure.ts';
+import { type Hand, openHand } from './hand.ts';
 import { RefusedError } from './output/answer.ts';
 import { entryObject, secondsOfState, untilText } from './output/entry.ts';
 import { localIn } from './output/moment.ts';
-import { systemLog } from './record.ts';
 import { readHandSettings } from './settings.ts';
 import { parseTargets } from './target.ts';
 
@@ -38,7 +38,7 @@ export async function blockTargets(call: Call): Promise<void> {
     answer.note(`logged in over SSH from ${host.unresolvable.join(', ')}: a name, whose addresses are not protected`);
   }
 
-  let blocklist: Blocklist | null = null;
+  let hand: Hand | null = null;
   try {
     for (const target of targets) {
       const refusal = guard(target, host, settings.guard, caller);
@@ -47,11 +47,18 @@ export async function blockTargets(call: Call): Promise<void> {
         continue;
       }
       // Opened when something is to be written: what the guard refuses is refused with or without maps.
-      const first = blocklist === null;
-      blocklist ??= Blocklist.open(pinDir, { claims: systemLog() });
+      const first = hand === null;
+      hand ??= openHand(call);
+      const { blocklist } = hand;
       let outcome: BlockOutcome;
       try {
-        const wish = { target, owner: 'hand', mode, seconds, reason: text(call, 'reason') ?? null } as const;
+        const wish = {
+          target,
+          owner: 'hand',
+          mode,
+          seconds,
+          cause: hand.because(text(call, 'reason') ?? null),
+        } as const;
         outcome = await blocklist.block(wish, { replace: flag(call, 'replace') });
       } catch (error) {
         answer.fail(failureOf(error, call.verb));
@@ -71,7 +78,7 @@ export async function blockTargets(call: Call): Promise<void> {
       await answer.flush();
     }
   } finally {
-    blocklist?.close();
+    hand?.close();
   }
 }
 

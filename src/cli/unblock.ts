@@ -1,15 +1,14 @@
 /** `falcodrop unblock TARGET…|--all` */
 import { comparePrefixes, formatPrefix, type Prefix } from '../address/prefix.ts';
-import { Blocklist, type Entry } from '../blocklist/blocklist.ts';
+import type { Entry } from '../blocklist/blocklist.ts';
 import { FalcodropError } from '../errors.ts';
-import { pinDirOf } from '../kernel/pins.ts';
 import { type Call, flag } from './call.ts';
 import { widerDrop } from './circumstance.ts';
 import { failureOf } from './failure.ts';
+import { openHand } from './hand.ts';
 import { amount } from './output/amount.ts';
 import { untilText } from './output/entry.ts';
 import { ask } from './question.ts';
-import { systemLog } from './record.ts';
 import { parseTargets } from './target.ts';
 
 export async function unblockTargets(call: Call): Promise<void> {
@@ -27,11 +26,12 @@ export async function unblockTargets(call: Call): Promise<void> {
 
 async function unblockNamed(call: Call, targets: readonly Prefix[]): Promise<void> {
   const { answer, clock } = call;
-  const blocklist = Blocklist.open(pinDirOf(call.environment), { claims: systemLog() });
+  const hand = openHand(call);
+  const { blocklist } = hand;
   try {
     for (const target of targets) {
       try {
-        const entry = await blocklist.unblock(target);
+        const { before: entry } = await blocklist.unblock(target, { cause: hand.because(null) });
         const wider = widerDrop(blocklist, target);
         if (entry === null || entry.state === 'ended') throw notBlocked(target, entry, wider);
         tell(call, entry, wider, clock.now());
@@ -41,19 +41,20 @@ async function unblockNamed(call: Call, targets: readonly Prefix[]): Promise<voi
       await answer.flush();
     }
   } finally {
-    blocklist.close();
+    hand.close();
   }
 }
 
 async function unblockAll(call: Call): Promise<void> {
   const { answer, clock } = call;
-  const blocklist = Blocklist.open(pinDirOf(call.environment), { claims: systemLog() });
+  const hand = openHand(call);
+  const { blocklist } = hand;
   try {
     const targets = Array.from(blocklist.entries(), ({ target }) => target).sort(comparePrefixes);
     await ask(call, `End all ${targets.length} blocks?`);
     let ended = 0;
     for (const target of targets) {
-      const entry = await blocklist.unblock(target);
+      const { before: entry } = await blocklist.unblock(target, { cause: hand.because(null) });
       if (entry === null || entry.state === 'ended') continue;
       ended++;
       if (answer.json) tell(call, entry, null, clock.now());
@@ -62,7 +63,7 @@ async function unblockAll(call: Call): Promise<void> {
     if (!answer.json)
       answer.line(ended === 0 ? 'nothing was blocked' : `${ended} ${ended === 1 ? 'block' : 'blocks'} ended`);
   } finally {
-    blocklist.close();
+    hand.close();
   }
 }
 

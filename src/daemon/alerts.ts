@@ -74,13 +74,15 @@ export function openAlerts({ facts, rules, state, blocklist, logger, clock, onWr
     return of.isNews(cause, most);
   };
 
-  const act = (decision: Decision): Outcome => {
-    const wish = wishOf(decision);
+  const hashes = new Map(rules.policies.map((policy) => [policy.name, hashOf(JSON.stringify(policy))]));
+
+  const act = (arrival: Arrival, decision: Decision): Outcome => {
+    const wish = wishOf(arrival, decision, hashes);
     if (wish === null) return decision.verdict === 'block' ? 'observed' : null;
     try {
       const status = blocklist.blockAtOnce(wish);
       counts.blocked++;
-      if (status === 'blocked' || status === 'queued') onWritten();
+      if (status !== 'unchanged') onWritten();
       return status;
     } catch (error) {
       counts.failed++;
@@ -122,14 +124,14 @@ export function openAlerts({ facts, rules, state, blocklist, logger, clock, onWr
       counts.judged++;
       try {
         const decision = judge(arrival.alert, facts(), rules, state, clock.now());
-        const outcome = act(decision);
+        const outcome = act(arrival, decision);
         const doneNs = process.hrtime.bigint();
         if (decision.verdict === 'refuse') counts.refused++;
         if (decision.verdict === 'ignore') counts.ignored++;
         say(arrival, decision, outcome, doneNs);
       } catch (error) {
         counts.errors++;
-        const alert = createHash('sha256').update(arrival.text).digest('hex');
+        const alert = hashOf(arrival.text);
         const message = cleanText(error instanceof Error ? error.message : String(error), longest.detail);
         if (isNews(errors, `alert not judged: ${message}`, often.error)) {
           logger.error({ alert, source: arrival.source, ...describe(error) }, 'alert not judged');
@@ -142,16 +144,33 @@ export function openAlerts({ facts, rules, state, blocklist, logger, clock, onWr
 }
 
 /** Null when nothing is to be set in the kernel. */
-function wishOf(decision: Decision): Wish | null {
-  const { applied, offender, policy, seconds, rule } = decision;
+function wishOf(
+  { alert, text }: Arrival,
+  { applied, offender, policy, seconds, rule }: Decision,
+  hashes: ReadonlyMap<string, string>,
+): Wish | null {
   if (offender === null || (applied !== 'enforce' && applied !== 'monitor')) return null;
   return {
     target: hostPrefix(offender),
     owner: `policy:${policy ?? 'none'}`,
     mode: applied,
     seconds,
-    reason: cleanText(rule, longest.rule),
+    cause: {
+      kind: 'alert',
+      id: alert.uuid ?? hashOf(text),
+      rule: cleanText(rule, longest.rule),
+      priority: alert.priority,
+      hostname: alert.hostname,
+      timeMs: alert.timeNs === null ? null : Number(alert.timeNs / 1_000_000n),
+      policy,
+      policyHash: policy === null ? null : (hashes.get(policy) ?? null),
+      alert: text,
+    },
   };
+}
+
+function hashOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
 }
 
 /** RFC 3339, UTC; null = for ever. */

@@ -2,13 +2,15 @@
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { formatPrefix, type Prefix, parsePrefix } from '../../src/address/prefix.ts';
-import { Blocklist, type Wish } from '../../src/blocklist/blocklist.ts';
+import { formatPrefix, parsePrefix } from '../../src/address/prefix.ts';
+import { Blocklist, type Book } from '../../src/blocklist/blocklist.ts';
+import { noBook } from '../../src/blocklist/claims.ts';
 import { FalcodropError } from '../../src/errors.ts';
 import { attach, detach, u32 } from '../../src/kernel/attach.ts';
 import { encodeSettings, FALCODROP_FORMAT } from '../../src/kernel/layout.ts';
 import { native } from '../../src/kernel/native.ts';
 import { ended, type Lab, until } from '../kernel/lab.ts';
+import { byTest } from './cause.ts';
 import { holdLock, sharedPinned, wish, withPinned } from './pinned.ts';
 
 const targets = ['198.51.100.66', '2001:db8::66', '198.51.100.0/24', '2001:db8::/32', '0.0.0.0/0', '::/0'];
@@ -44,8 +46,11 @@ describe('block and unblock', () => {
         expect(replaced.entry.dropSeconds).toBeLessThanOrEqual(20);
         expect((await list.block(wish(target, null))).entry.dropSeconds).toBeNull();
         expect((await list.block(wish(target, 100))).status).toBe('unchanged');
-        expect(await list.unblock(at)).toMatchObject({ state: 'enforce', dropSeconds: null });
-        expect(await list.unblock(at)).toBeNull();
+        expect(await list.unblock(at, { cause: byTest })).toMatchObject({
+          before: { state: 'enforce', dropSeconds: null },
+          remaining: [],
+        });
+        expect((await list.unblock(at, { cause: byTest })).before).toBeNull();
       }
       expect([...list.entries()]).toEqual([]);
       expect([list.set.hintsPrefixes(4), list.set.hintsPrefixes(6)]).toEqual([false, false]);
@@ -83,7 +88,7 @@ describe('block and unblock', () => {
   it('a prefix inside a blocked one is an entry of its own', () =>
     withPinned(async ({ list }) => {
       await list.block(wish('10.0.0.0/8', 7200));
-      expect(await list.unblock(parsePrefix('10.1.0.0/16'))).toBeNull();
+      expect((await list.unblock(parsePrefix('10.1.0.0/16'), { cause: byTest })).before).toBeNull();
       expect((await list.block(wish('10.1.0.0/16', 60), { replace: true })).status).toBe('blocked');
       expect((await list.block(wish('10.1.0.0/16', 600))).status).toBe('extended');
       expect([...list.entries()].map(({ target, dropSeconds }) => [formatPrefix(target), dropSeconds])).toEqual([
@@ -92,20 +97,26 @@ describe('block and unblock', () => {
       ]);
     }));
 
-  it('claims hear of each', () =>
+  it('the book hears of each, after the map is written and before it is emptied', () =>
     withPinned(async ({ lab }) => {
       const heard: string[] = [];
-      const list = Blocklist.open(lab.pinDir, {
-        claims: {
-          made: ({ target }: Wish) => heard.push(`made ${formatPrefix(target)}`),
-          withdrawn: (target: Prefix) => heard.push(`withdrawn ${formatPrefix(target)}`),
+      const book: Book = {
+        ...noBook,
+        record: (events) => {
+          for (const event of events) {
+            if (event.target === null) continue;
+            const there = list.set.lookup(event.target) === null ? 'not there' : 'there';
+            heard.push(`${event.kind} ${formatPrefix(event.target)} ${there}`);
+          }
+          return [];
         },
-      });
+      };
+      const list = Blocklist.open(lab.pinDir, { book });
       await list.block(wish('198.51.100.66'));
-      await list.unblock(parsePrefix('198.51.100.66'));
-      await list.unblock(parsePrefix('198.51.100.67'));
+      await list.unblock(parsePrefix('198.51.100.66'), { cause: byTest });
+      await list.unblock(parsePrefix('198.51.100.67'), { cause: byTest });
       list.close();
-      expect(heard).toEqual(['made 198.51.100.66', 'withdrawn 198.51.100.66']);
+      expect(heard).toEqual(['wish 198.51.100.66 there', 'withdraw 198.51.100.66 there']);
     }));
 
   it('shows what covers a target, the most exact first', () =>
@@ -249,7 +260,7 @@ describe('an automatic block', () => {
   it('unblocked by hand before it was settled stays away', () =>
     withPinned(async ({ list }) => {
       list.blockAtOnce(wish('10.0.0.1'));
-      expect(await list.unblock(parsePrefix('10.0.0.1'))).not.toBeNull();
+      expect((await list.unblock(parsePrefix('10.0.0.1'), { cause: byTest })).before).not.toBeNull();
       await list.settle();
       expect(list.covering(parsePrefix('10.0.0.1'))).toEqual([]);
     }));
@@ -296,7 +307,7 @@ describe('a set swapped under an open list', () => {
       expect((await list.block(wish('10.0.0.2'))).status).toBe('blocked');
       expect(blockedIn(lab)).toEqual(['10.0.0.2']);
       await again(lab, interfaceName);
-      expect(await list.unblock(parsePrefix('10.0.0.2'))).toBeNull();
+      expect((await list.unblock(parsePrefix('10.0.0.2'), { cause: byTest })).before).toBeNull();
     }));
 
   it('is found when an automatic block is settled, which is put into the new one', () =>
@@ -330,7 +341,10 @@ describe('a set swapped under an open list', () => {
     withPinned(async ({ lab, list }) => {
       await list.block(wish('10.0.0.1'));
       await detach(lab.pinDir, null, { purge: true });
-      for (const work of [() => list.block(wish('10.0.0.2')), () => list.unblock(parsePrefix('10.0.0.1'))]) {
+      for (const work of [
+        () => list.block(wish('10.0.0.2')),
+        () => list.unblock(parsePrefix('10.0.0.1'), { cause: byTest }),
+      ]) {
         expect((await refusal(work)).code).toBe('pin_dir_missing');
       }
       expect(list.blockAtOnce(wish('10.0.0.2'))).toBe('blocked');
@@ -407,7 +421,9 @@ describe('maps that are not to be written', () => {
         ]);
         expect(error.hint).toContain('--purge');
       }
-      expect((await refusal(() => list.unblock(parsePrefix('10.0.0.1')))).message).toContain('frozen');
+      expect((await refusal(() => list.unblock(parsePrefix('10.0.0.1'), { cause: byTest }))).message).toContain(
+        'frozen',
+      );
     }));
 });
 

@@ -6,6 +6,7 @@ import { Blocklist, type Owner, type Wish } from '../../src/blocklist/blocklist.
 import { attach, type Service } from '../../src/kernel/attach.ts';
 import type { Sizes } from '../../src/kernel/object.ts';
 import { type Lab, type LabOptions, openLab, withLab } from '../kernel/lab.ts';
+import { byTest } from './cause.ts';
 
 export interface Pinned {
   readonly lab: Lab;
@@ -58,7 +59,7 @@ export function sharedPinned(
   });
   return async (work) => {
     if (pinned === undefined) throw new Error('the set was not made');
-    for (const { target } of [...pinned.list.entries()]) await pinned.list.unblock(target);
+    for (const { target } of [...pinned.list.entries()]) await pinned.list.unblock(target, { cause: byTest });
     await work(pinned);
   };
 }
@@ -68,7 +69,7 @@ export function wish(
   seconds: number | null = 3600,
   { mode = 'enforce', owner = 'hand' }: { mode?: Wish['mode']; owner?: Owner } = {},
 ): Wish {
-  return { target: typeof target === 'string' ? parsePrefix(target) : target, owner, mode, seconds, reason: null };
+  return { target: typeof target === 'string' ? parsePrefix(target) : target, owner, mode, seconds, cause: byTest };
 }
 
 /** Another process holds the lock until the function that is resolved to is called. */

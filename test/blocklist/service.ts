@@ -15,6 +15,7 @@ import { readCounters } from '../../src/kernel/counters.ts';
 import { encodeSettings, FALCODROP_FORMAT } from '../../src/kernel/layout.ts';
 import { isNativeError, native } from '../../src/kernel/native.ts';
 import { objectBytes } from '../../src/kernel/object.ts';
+import { byTest } from './cause.ts';
 
 const [pinDir = '', uid = '', gid = '', interfaceName = ''] = process.argv.slice(2);
 native();
@@ -39,7 +40,7 @@ async function attempt(name: string, work: () => unknown): Promise<void> {
 const address = parsePrefix('198.51.100.66');
 const prefix = parsePrefix('2001:db8::/32');
 const wish = (target: typeof address, seconds: number) =>
-  ({ target, owner: 'policy:test', mode: 'enforce', seconds, reason: null }) as const;
+  ({ target, owner: 'policy:test', mode: 'enforce', seconds, cause: byTest }) as const;
 
 let list: Blocklist | undefined;
 await attempt('open', () => {
@@ -62,8 +63,8 @@ if (list !== undefined) {
   });
   await attempt('list', () => [...open.entries()].length);
   await attempt('covering', () => open.covering(parsePrefix('2001:db8::1')).length);
-  await attempt('unblock address', async () => (await open.unblock(address)) !== null);
-  await attempt('unblock prefix', async () => (await open.unblock(prefix)) !== null);
+  await attempt('unblock address', async () => (await open.unblock(address, { cause: byTest })).before !== null);
+  await attempt('unblock prefix', async () => (await open.unblock(prefix, { cause: byTest })).before !== null);
   await attempt('reap', () => open.reap());
   await attempt('counters', () => Object.keys(readCounters(open.set, 0)).length);
   await attempt('attachments', () => attachments(pinDir).length);

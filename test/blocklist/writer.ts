@@ -8,6 +8,7 @@ import { writeSync } from 'node:fs';
 import type { Address } from '../../src/address/address.ts';
 import { formatPrefix, hostPrefix, type Prefix } from '../../src/address/prefix.ts';
 import { Blocklist } from '../../src/blocklist/blocklist.ts';
+import { byTest } from './cause.ts';
 
 const [pinDir = '', kind = '', first = '0'] = process.argv.slice(2);
 const list = Blocklist.open(pinDir);
@@ -25,7 +26,7 @@ const say = (state: 'try' | 'ack', what: 'blocked' | 'absent', at: Prefix): void
 
 const pick = (count: number): number => Math.floor(Math.random() * count);
 const wish = (at: Prefix, seconds: number, owner: 'hand' | `policy:${string}`) =>
-  ({ target: at, owner, mode: 'enforce', seconds, reason: null }) as const;
+  ({ target: at, owner, mode: 'enforce', seconds, cause: byTest }) as const;
 
 async function hand(): Promise<void> {
   const at = target(pick(own));
@@ -35,7 +36,7 @@ async function hand(): Promise<void> {
     say('ack', 'blocked', at);
   } else {
     say('try', 'absent', at);
-    await list.unblock(at);
+    await list.unblock(at, { cause: byTest });
     say('ack', 'absent', at);
   }
 }
@@ -43,7 +44,7 @@ async function hand(): Promise<void> {
 /** An entry that ends at once is there for the reaper, who may hold it for ended while it is blocked again. */
 async function automatic(): Promise<void> {
   const at = target(pick(own));
-  await list.unblock(at);
+  await list.unblock(at, { cause: byTest });
   say('try', 'absent', at);
   await list.block(wish(at, 0.0005, 'hand'));
   await new Promise((resolve) => setTimeout(resolve, pick(3)));

@@ -55,7 +55,7 @@ test('an enforced rule is written at once and said with its end and its time', (
       owner: 'policy:canary-port',
       mode: 'enforce',
       seconds: 3600,
-      reason: 'Connection to Canary Port',
+      cause: expect.objectContaining({ kind: 'alert', rule: 'Connection to Canary Port', policy: 'canary-port' }),
     },
   ]);
   expect(written()).toBe(1);
@@ -211,6 +211,7 @@ test.each([
   ['0123456789', 4, '0123…'],
   ['a\u{1f600}', 2, 'a…'],
   ['\u007f\u0085\u009b\u2028\u202e\u2066\ufeff', 100, '\\u007f\\u0085\\u009b\\u2028\\u202e\\u2066\\ufeff'],
+  ['\u061c\u00ad\u{e0041}', 100, '\\u061c\\u00ad\\udb40\\udc41'],
   ['grüße \u{1f600}', 100, 'grüße \u{1f600}'],
 ])('cleanText(%j, %j)', (text, longest, clean) => {
   expect(cleanText(text, longest)).toBe(clean);

@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline';
 import { expect, test } from 'vitest';
 import { parsePrefix } from '../../src/address/prefix.ts';
 import { Blocklist } from '../../src/blocklist/blocklist.ts';
+import { byTest } from '../blocklist/cause.ts';
 import { ended, type Lab, withLab } from '../kernel/lab.ts';
 import { canary, type Line } from './double.ts';
 
@@ -111,7 +112,7 @@ test('an alert over HTTP drops the attacker, a signal ends the daemon, and the d
     expect(ping('198.51.100.8')).toBe(0);
 
     daemon.post(alert('198.51.100.7'));
-    await daemon.waitFor(({ outcome }) => outcome === 'extended');
+    await daemon.waitFor(({ outcome }) => outcome === 'unchanged');
     daemon.child.kill('SIGTERM');
     await ended(daemon.child);
     expect(daemon.child.exitCode).toBe(0);
@@ -140,7 +141,7 @@ test('killed with -9 after its answer the drop stands, and the next daemon adopt
 
     const second = await start(lab, host);
     second.post(alert('198.51.100.7'));
-    expect((await second.waitFor(({ msg }) => msg === 'decision')).outcome).toBe('extended');
+    expect((await second.waitFor(({ msg }) => msg === 'decision')).outcome).toBe('unchanged');
     second.child.kill('SIGTERM');
     await ended(second.child);
     lab.detach(host, null, { purge: true });
@@ -154,7 +155,7 @@ test('a full map is said so, and the daemon goes on', () =>
     expect(() => {
       for (let n = 0; n <= 1024; n++) {
         const target = parsePrefix(`198.60.${n >> 8}.${n & 255}`);
-        blocklist.blockAtOnce({ target, owner: 'hand', mode: 'enforce', seconds: null, reason: null });
+        blocklist.blockAtOnce({ target, owner: 'hand', mode: 'enforce', seconds: null, cause: byTest });
       }
     }).toThrowError(expect.objectContaining({ code: 'map_full' }));
     blocklist.close();

@@ -10,6 +10,7 @@ import { formatPrefix, type Prefix, parsePrefix } from '../../src/address/prefix
 import { Blocklist } from '../../src/blocklist/blocklist.ts';
 import { type CountKind, readCounters } from '../../src/kernel/counters.ts';
 import { encodeBlock, keyOf } from '../../src/kernel/layout.ts';
+import { byTest } from '../blocklist/cause.ts';
 import { actScript, type Lab, openLab } from '../kernel/lab.ts';
 import { buildVariant, sameWithOtherTag } from '../kernel/variant.ts';
 
@@ -56,7 +57,7 @@ afterAll(async () => {
 });
 
 const wish = (target: Prefix, seconds: number) =>
-  ({ target, owner: 'hand', mode: 'enforce', seconds, reason: null }) as const;
+  ({ target, owner: 'hand', mode: 'enforce', seconds, cause: byTest }) as const;
 
 interface Running {
   readonly child: ChildProcess;
@@ -114,7 +115,7 @@ function droppedSoFar(): number {
 }
 
 async function blockAll(): Promise<void> {
-  for (const { target } of [...list.entries()]) await list.unblock(target);
+  for (const { target } of [...list.entries()]) await list.unblock(target, { cause: byTest });
   for (const target of targets) await list.block(wish(target, 600));
 }
 
@@ -194,7 +195,7 @@ describe('under a flood', () => {
           // Other addresses, so that buckets of the hash and nodes of the trie change beside the blocked ones.
           const neighbour = parsePrefix(i === 0 ? `10.97.${(seconds % 250) + 1}.0/24` : `10.96.${i}.${seconds % 256}`);
           await list.block(wish(neighbour, 60));
-          await list.unblock(neighbour);
+          await list.unblock(neighbour, { cause: byTest });
         }
         await turn();
       }

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Prefix, parsePrefix } from '../../src/address/prefix.ts';
 import { Blocklist } from '../../src/blocklist/blocklist.ts';
 import { readCounters } from '../../src/kernel/counters.ts';
+import { byTest } from '../blocklist/cause.ts';
 import { ended, type Lab, openLab, until } from '../kernel/lab.ts';
 
 const uplink = 'up0';
@@ -113,7 +114,7 @@ const hand = (target: string | Prefix, seconds: number | null) =>
     owner: 'hand',
     mode: 'enforce',
     seconds,
-    reason: null,
+    cause: byTest,
   }) as const;
 
 describe.each([
@@ -145,7 +146,7 @@ describe.each([
       const [entry] = list.covering(parsePrefix(attacker[family]));
       expect(entry?.packets).toBeGreaterThanOrEqual(3);
       expect(entry?.lastSeenSecondsAgo).toBeLessThan(60);
-      await list.unblock(parsePrefix(attacker[family]));
+      await list.unblock(parsePrefix(attacker[family]), { cause: byTest });
     }
     expect(await through(net, attacker)).toEqual(everything);
   });
@@ -156,8 +157,8 @@ describe.each([
     expect(await through(net, attacker)).toEqual([]);
     expect(await through(net, neighbour)).toEqual([]);
     expect(readCounters(list.set, 0).DROP_PREFIX.packets).toBeGreaterThanOrEqual(6);
-    await list.unblock(parsePrefix('198.51.100.64/26'));
-    await list.unblock(parsePrefix('2001:db8:1::66/127'));
+    await list.unblock(parsePrefix('198.51.100.64/26'), { cause: byTest });
+    await list.unblock(parsePrefix('2001:db8:1::66/127'), { cause: byTest });
     expect(await through(net, attacker)).toEqual(everything);
   });
 
@@ -167,7 +168,7 @@ describe.each([
     for (const family of families) {
       expect(list.covering(parsePrefix(attacker[family]))[0]).toMatchObject({ state: 'monitor' });
       expect(list.covering(parsePrefix(attacker[family]))[0]?.packets).toBeGreaterThanOrEqual(3);
-      await list.unblock(parsePrefix(attacker[family]));
+      await list.unblock(parsePrefix(attacker[family]), { cause: byTest });
     }
   });
 
@@ -194,7 +195,7 @@ describe.each([
       import { Blocklist } from '${new URL('../../src/blocklist/blocklist.ts', import.meta.url).pathname}';
       import { parsePrefix } from '${new URL('../../src/address/prefix.ts', import.meta.url).pathname}';
       const list = Blocklist.open(${JSON.stringify(net.lab.pinDir)});
-      list.blockAtOnce({ target: parsePrefix('${attacker[4]}'), owner: 'policy:x', mode: 'enforce', seconds: 600, reason: null });
+      list.blockAtOnce({ target: parsePrefix('${attacker[4]}'), owner: 'policy:x', mode: 'enforce', seconds: 600, cause: { kind: 'adopted', name: null, hand: null, reason: null } });
       console.log('blocked');
       setInterval(() => {}, 1000);
     `;
@@ -205,7 +206,7 @@ describe.each([
     child.kill('SIGKILL');
     await ended(child);
     expect(await through(net, attacker)).toEqual(everything.filter((name) => name.endsWith('IPv6')));
-    await list.unblock(parsePrefix(attacker[4]));
+    await list.unblock(parsePrefix(attacker[4]), { cause: byTest });
   });
 });
 
@@ -261,13 +262,13 @@ describe('containers behind a bridge of the host', () => {
       // What it sends to the attacker leaves; the answer is what is dropped.
       expect(ping(attacker[family])).toBe(1);
     }
-    for (const family of families) await list.unblock(parsePrefix(attacker[family]));
+    for (const family of families) await list.unblock(parsePrefix(attacker[family]), { cause: byTest });
     expect(await throughTo(attacker)).toEqual(everything);
   });
 
   it('the container’s own address blocked at the uplink does not cut it off', async () => {
     for (const family of families) await list.block(hand(container[family], null));
     expect(await throughTo(neighbour)).toEqual(everything);
-    for (const family of families) await list.unblock(parsePrefix(container[family]));
+    for (const family of families) await list.unblock(parsePrefix(container[family]), { cause: byTest });
   });
 });

@@ -11,6 +11,7 @@ import { forEver, never } from '../../src/kernel/layout.ts';
 import { native } from '../../src/kernel/native.ts';
 import { defaultPinDir } from '../../src/kernel/pins.ts';
 import { PinnedSet } from '../../src/kernel/set.ts';
+import { byTest } from '../blocklist/cause.ts';
 import { ActError, type AttachRequest, actScript, type Lab, withLab } from './lab.ts';
 import { buildVariant, compileVariant, edit, sameWithOtherTag } from './variant.ts';
 
@@ -156,7 +157,7 @@ describe('attach', () => {
         ['198.51.100.0/24', null, 'enforce'],
         ['2001:db8::/32', null, 'monitor'],
       ] as const) {
-        await list.block({ target: parsePrefix(target), owner: 'feed:x', mode, seconds, reason: null });
+        await list.block({ target: parsePrefix(target), owner: 'feed:x', mode, seconds, cause: byTest });
       }
       list.close();
       interface Dumped {
@@ -236,7 +237,7 @@ describe('attach', () => {
         owner: 'hand',
         mode: 'enforce',
         seconds: null,
-        reason: null,
+        cause: byTest,
       });
       const link = bpftool<{ id: number }[]>(lab, 'link', 'show').map(({ id }) => id);
       const [second] = lab.attach(null, [a], { script });
@@ -484,7 +485,7 @@ describe('detach', () => {
         owner: 'hand',
         mode: 'enforce',
         seconds: null,
-        reason: null,
+        cause: byTest,
       });
       list.close();
       expect(await detach(lab.pinDir, [a], { purge: false })).toEqual([{ name: a, ifindex: lab.ifindex(null, a) }]);

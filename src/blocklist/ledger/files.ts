@@ -65,6 +65,7 @@ export function prepareState(stateDir: string, service: Service, { create = true
     if (mayMake) makeDirectory(stateDir, service);
     checkDirectory(stateDir, service);
     checkFiles(path, service);
+    if (isRoot() && service.uid !== rootUid) for (const suffix of ledgerSuffixes) handOver(`${path}${suffix}`, service);
     if (statusOf(path) === null) {
       if (!mayMake) throw ledgerError('ledger_missing', path);
       // What would be left of a database whose main file is gone; SQLite would throw it away.
@@ -114,6 +115,20 @@ export function syncPath(path: string): void {
   const descriptor = openSync(path, constants.O_RDONLY);
   try {
     fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** What root made while there was no service becomes the service's. Looked at again through the descriptor. */
+function handOver(path: string, service: Service): void {
+  if (statusOf(path)?.uid !== rootUid) return;
+  const descriptor = openSync(path, constants.O_RDWR | constants.O_NOFOLLOW);
+  try {
+    const status = fstatSync(descriptor);
+    if (!status.isFile() || status.uid !== rootUid || status.nlink !== 1) return;
+    fchownSync(descriptor, service.uid, service.gid);
+    fchmodSync(descriptor, fileMode);
   } finally {
     closeSync(descriptor);
   }

@@ -234,7 +234,7 @@ export function openJournal(database: Database) {
       const newScope = event.replace === true ? scope : row.scope;
       if (ends.dropEnd === row.drop_end && ends.countEnd === row.count_end && newScope === row.scope) return unchanged;
       const cause = factsOf(event.cause, target, at);
-      const action = event.replace === true ? 'replaced' : 'extended';
+      const action = event.replace !== true ? 'extended' : event.undo === true ? 'undone' : 'replaced';
       claims.set.run(ends.dropEnd, ends.countEnd, newScope, row.begun, cause.id, target, owner);
       line(action, at, target, owner, cause, ends, before);
       return { status: action, owners: touched, remaining: nothing };

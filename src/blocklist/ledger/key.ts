@@ -3,7 +3,7 @@
  * then by address, then the wider first; so everything within a prefix is one range.
  */
 import { bitsOf } from '../../address/address.ts';
-import type { Prefix } from '../../address/prefix.ts';
+import { maskPrefix, type Prefix } from '../../address/prefix.ts';
 
 export function keyOfTarget({ address, length }: Prefix): Buffer {
   const key = Buffer.alloc(address.bytes.length + 2);
@@ -32,4 +32,11 @@ export function keysWithin({ address, length }: Prefix): readonly [first: Buffer
     last[at] = (last[at] ?? 0) | (0x80 >> (bit & 7));
   }
   return [first, last];
+}
+
+/** Of the target itself and every prefix that holds it whole, the widest first. */
+export function keysHolding({ address, length }: Prefix): Buffer[] {
+  const keys: Buffer[] = [];
+  for (let wider = 0; wider <= length; wider++) keys.push(keyOfTarget(maskPrefix(address, wider)));
+  return keys;
 }

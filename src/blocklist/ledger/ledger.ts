@@ -105,6 +105,11 @@ interface Connection {
 /** The file is not the one that was opened: it was moved aside, or restored by hand. */
 class Moved extends Error {}
 
+/** Loads SQLite's library: for a process that will soon be a user who can not read where it lies. */
+export function preloadLedger(): void {
+  new Database(':memory:').close();
+}
+
 export class Ledger {
   readonly stateDir: string;
   readonly path: string;

@@ -1,7 +1,8 @@
 /** The filters of all that lists, as SQL; and rows as records. */
+import type { Prefix } from '../../address/prefix.ts';
 import type { Owner } from '../claims.ts';
 import { type Anchor, fromWall } from './clock.ts';
-import { keysWithin, targetOfKey } from './key.ts';
+import { keysHolding, keysWithin, targetOfKey } from './key.ts';
 import type {
   Action,
   CauseId,
@@ -116,7 +117,8 @@ export function historyOf(row: unknown): HistoryRow {
 export function historyQuery(filter: HistoryFilter): Query {
   const where = new Conditions();
   where.common('history', filter);
-  const { mode, rule, since, until, action } = filter;
+  const { mode, rule, since, until, action, about } = filter;
+  if (about !== undefined) where.about(about);
   if (action !== undefined) where.add('history.action = ?', action);
   if (mode === 'enforce') where.add('history.drop_end > 0');
   if (mode === 'monitor') where.add('history.drop_end = 0 AND history.count_end > 0');
@@ -151,6 +153,22 @@ class Conditions {
     if (owner === 'policy' || owner === 'feed')
       this.add(`${table}.owner > ? AND ${table}.owner < ?`, `${owner}:`, `${owner};`);
     else if (owner !== undefined) this.add(`${table}.owner = ?`, owner);
+  }
+
+  about(target: Prefix): void {
+    const [first, last] = keysWithin(target);
+    const holders = keysHolding(target);
+    const each = holders.map(() => '?').join(', ');
+    this.add(
+      `history.target IN (${each}) OR (history.target BETWEEN ? AND ? AND substr(history.target, -1) >= ?)
+       OR (history.target IS NULL AND history.owner IS NOT NULL AND history.cause IS NOT NULL
+           AND history.cause IN (SELECT claims.cause FROM claims WHERE claims.target IN (${each})))`,
+      ...holders,
+      first,
+      last,
+      Buffer.of(target.length),
+      ...holders,
+    );
   }
 
   query(select: string, order: string, limit: number | undefined): Query {

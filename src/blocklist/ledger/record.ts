@@ -107,6 +107,8 @@ export interface WishEvent extends Happened, Ends {
   readonly scope?: number;
   /** Sets both ends and the scope exactly, so it may shorten. */
   readonly replace?: boolean;
+  /** With `replace`: the history says `undone`. */
+  readonly undo?: boolean;
   /** Says `adopted` instead of `made`: the entry was found in the maps. */
   readonly adopted?: boolean;
   /** `void` instead, when the target was withdrawn at that moment or later: an unblock came between the map and this. */
@@ -216,6 +218,8 @@ export interface ClaimFilter extends Filter {
 }
 
 export interface HistoryFilter extends Filter {
+  /** What was done to it, to what lies in it, to what holds it whole, and the sets that claim it or what holds it. */
+  readonly about?: Prefix;
   readonly action?: Action;
   /** Newest first by default; with a limit it is the newest that remain either way. */
   readonly oldestFirst?: boolean;

@@ -1,0 +1,225 @@
+/**
+ * Reconciliation: what the ledger wants and what the maps enforce are made equal.
+ *
+ * Level-triggered: whatever was cut short, by a crash, a purge, a restored backup or another tool, is seen from the two states
+ * alone. In slices under the lock; drops go on all the while. In doubt an entry drops longer, never shorter:
+ *
+ *   live claims, entry missing or ends too early   the entry is set to their union
+ *   live claims, entry ends later                  the surplus is adopted as a claim of the kind its bits say
+ *   no live claim, tombstone                       the entry goes, then the tombstone
+ *   ended claims alone                             they go from the ledger
+ *   an entry the ledger knows nothing of           adopted, or removed where `foreign` says so
+ */
+import { isHost, type Prefix } from '../address/prefix.ts';
+import { secondsLeft } from '../kernel/clock.ts';
+import { type BlockValue, type OwnerKind, ownerKinds } from '../kernel/layout.ts';
+import { blockMapNames, type PinnedSet } from '../kernel/set.ts';
+import { type Blocklist, slice } from './blocklist.ts';
+import type { Owner } from './claims.ts';
+import { keyOfTarget } from './ledger/key.ts';
+import type { Ledger, TargetClaims } from './ledger/ledger.ts';
+import { type Claim, forEver, type LedgerEvent, never, type SetCause } from './ledger/record.ts';
+import { type Union, unionOf } from './ledger/union.ts';
+import { endsOfUnion } from './union.ts';
+
+export type Mending = 'set' | 'removed' | 'adopted' | 'ended' | 'refused';
+
+export interface Mended {
+  readonly target: Prefix;
+  readonly mending: Mending;
+}
+
+export interface ReconcileOptions {
+  /** What becomes of entries that the ledger knows nothing of. */
+  readonly foreign: 'adopt' | 'remove';
+  /** Tells what would be done. */
+  readonly dryRun?: boolean;
+  /** Why a claim must not be put in force (the guard, at a restore after a reboot); null = it may. */
+  readonly refuses?: (target: Prefix) => string | null;
+  readonly onMended?: (mended: Mended) => void;
+}
+
+export type Summary = Readonly<Record<Mending, number>>;
+
+/** A difference of ends that is rounding and the time between two readings of two clocks. */
+const toleranceMs = 1_000;
+
+/** An entry younger in the ledger's eyes than this may be one whose claim is about to be written. */
+const settleMs = 2_000;
+
+export async function reconcile(blocklist: Blocklist, ledger: Ledger, options: ReconcileOptions): Promise<Summary> {
+  const counts = { set: 0, removed: 0, adopted: 0, ended: 0, refused: 0 };
+  const tell = (target: Prefix, mending: Mending): void => {
+    counts[mending]++;
+    options.onMended?.({ target, mending });
+  };
+  let after: Uint8Array | null = null;
+  do {
+    const { targets, next } = ledger.targets(after, slice);
+    if (targets.length > 0) await blocklist.locked((set) => mendSlice(set, ledger, targets, options, tell));
+    after = next;
+  } while (after !== null);
+  await mendForeign(blocklist, ledger, options, tell);
+  const done = Object.values(counts).reduce((sum, count) => sum + count, 0);
+  if (done > 0 && options.dryRun !== true) {
+    ledger.apply([
+      { kind: 'note', action: 'reconciled', target: null, owner: null, count: done, detail: JSON.stringify(counts) },
+    ]);
+  }
+  return counts;
+}
+
+type Tell = (target: Prefix, mending: Mending) => void;
+
+/** Under the lock; claims are read anew, for the slice was read before it. */
+function mendSlice(
+  set: PinnedSet,
+  ledger: Ledger,
+  targets: readonly TargetClaims[],
+  { dryRun = false, refuses }: ReconcileOptions,
+  tell: Tell,
+): void {
+  const events: LedgerEvent[] = [];
+  for (const { target } of targets) {
+    const now = ledger.now();
+    const claims = ledger.claimsOf(target);
+    const union = unionOf(claims, now);
+    const value = set.lookup(target);
+    const isWithdrawn = claims.some(({ withdrawnAt }) => withdrawnAt !== null);
+    if (union === null) {
+      if (value !== null) {
+        tell(target, 'removed');
+        if (!dryRun) removeEntry(set, target);
+      } else if (!isWithdrawn) {
+        tell(target, 'ended');
+      }
+      events.push({ kind: 'end', target });
+    } else {
+      mendOne(set, { target, claims, union, value, isWithdrawn, now }, { dryRun, refuses }, events, tell);
+    }
+    // The entry is gone, or what the others wish: nothing is left for a tombstone to say, once nobody is about to write.
+    if (claims.some(({ withdrawnAt }) => withdrawnAt !== null && withdrawnAt < now - settleMs)) {
+      events.push({ kind: 'bury', target });
+    }
+  }
+  if (!dryRun && events.length > 0) ledger.apply(events);
+}
+
+interface Found {
+  readonly target: Prefix;
+  readonly claims: readonly Claim[];
+  readonly union: Union;
+  readonly value: BlockValue | null;
+  readonly isWithdrawn: boolean;
+  readonly now: number;
+}
+
+function mendOne(
+  set: PinnedSet,
+  { target, union, value, isWithdrawn, now }: Found,
+  { dryRun, refuses }: { dryRun: boolean; refuses: ReconcileOptions['refuses'] },
+  events: LedgerEvent[],
+  tell: Tell,
+): void {
+  const held = value === null ? null : endsHeld(value, set.now(), now);
+  const isShort =
+    held === null || isBefore(held.dropEnd, union.dropEnd, now) || isBefore(held.countEnd, union.countEnd, now);
+  const isLong =
+    held !== null && (isBefore(union.dropEnd, held.dropEnd, now) || isBefore(union.countEnd, held.countEnd, now));
+  if (isLong && !isWithdrawn && held !== null) {
+    tell(target, 'adopted');
+    const kinds = ownerKinds(value?.owners ?? 0);
+    events.push({ kind: 'wish', target, owner: ownerOf(kinds), ...held, adopted: true, cause: found });
+    return;
+  }
+  if (!isShort && !(isLong && isWithdrawn)) return;
+  const why = held === null ? (refuses?.(target) ?? null) : null;
+  if (why !== null) {
+    tell(target, 'refused');
+    events.push({ kind: 'refuse', target, owner: null, detail: why, cause: found });
+    return;
+  }
+  tell(target, 'set');
+  if (dryRun) return;
+  const ends = endsOfUnion(union, now, set.now());
+  if (set.change('set', target, ends) === 'absent' && !set.insert(target, ends)) set.change('set', target, ends);
+}
+
+/** Ends in the past are all the same, and what differs by the time between two readings is not different. */
+function isBefore(a: number, b: number, now: number): boolean {
+  return Math.max(a, now) < Math.max(b, now) - toleranceMs;
+}
+
+const found: SetCause = { kind: 'adopted', name: null, hand: null, reason: 'found in the maps' };
+
+/** Looked at twice: an automatic block stands in the map some milliseconds before its claim stands in the ledger. */
+async function mendForeign(blocklist: Blocklist, ledger: Ledger, options: ReconcileOptions, tell: Tell): Promise<void> {
+  const unknown = unknownTargets(blocklist, ledger);
+  if (unknown.length === 0) return;
+  await new Promise((resolve) => setTimeout(resolve, settleMs));
+  for (let first = 0; first < unknown.length; first += slice) {
+    const targets = unknown.slice(first, first + slice);
+    await blocklist.locked((set) => {
+      const events: LedgerEvent[] = [];
+      for (const target of targets) {
+        const value = set.lookup(target);
+        if (value === null || ledger.claimsOf(target).length > 0) continue;
+        const now = ledger.now();
+        const held = endsHeld(value, set.now(), now);
+        if (held.dropEnd <= now && held.countEnd <= now) continue; // ended: the reaper's
+        if (options.foreign === 'remove') {
+          tell(target, 'removed');
+          if (options.dryRun !== true) removeEntry(set, target);
+          continue;
+        }
+        tell(target, 'adopted');
+        if (options.dryRun !== true && !isHost(target)) set.hintPrefixes(target.address.family);
+        const owner = ownerOf(ownerKinds(value.owners));
+        events.push({ kind: 'wish', target, owner, ...held, adopted: true, cause: found });
+      }
+      if (options.dryRun !== true && events.length > 0) ledger.apply(events);
+    });
+  }
+}
+
+function unknownTargets(blocklist: Blocklist, ledger: Ledger): Prefix[] {
+  const known = new Set<string>();
+  let after: Uint8Array | null = null;
+  do {
+    const { targets, next } = ledger.targets(after, 4096);
+    for (const { target } of targets) known.add(nameOf(target));
+    after = next;
+  } while (after !== null);
+  const unknown: Prefix[] = [];
+  for (const name of blockMapNames) {
+    for (const { target } of blocklist.set.entries(name)) if (!known.has(nameOf(target))) unknown.push(target);
+  }
+  return unknown;
+}
+
+const nameOf = (target: Prefix): string => Buffer.from(keyOfTarget(target)).toString('latin1');
+
+function removeEntry(set: PinnedSet, target: Prefix): void {
+  set.remove(target);
+  if (!isHost(target)) set.unhintPrefixes(target.address.family);
+}
+
+/** The kernel's ends in ledger time; what has ended, or never was, is {@link never}. */
+function endsHeld(
+  value: BlockValue,
+  dropNow: bigint,
+  now: number,
+): { readonly dropEnd: number; readonly countEnd: number } {
+  const endOf = (end: bigint): number => {
+    const seconds = secondsLeft(end, dropNow);
+    if (seconds === null) return forEver;
+    return seconds === 0 ? never : now + Math.round(seconds * 1000);
+  };
+  return { dropEnd: endOf(value.dropUntil), countEnd: endOf(value.countUntil) };
+}
+
+/** Whose an entry is that nobody wrote down. */
+function ownerOf(kinds: readonly OwnerKind[]): Owner {
+  if (kinds.includes('hand') || kinds.length === 0) return 'hand';
+  return kinds.includes('policy') ? 'policy:adopted' : 'feed:adopted';
+}
