@@ -7,6 +7,7 @@ import { pinDirOf } from '../kernel/pins.ts';
 import { askAboutSession } from './attach.ts';
 import { type Call, flag, isRoot } from './call.ts';
 import { failureOf } from './failure.ts';
+import { clean } from './output/clean.ts';
 
 export async function detachInterfaces(call: Call): Promise<void> {
   const all = flag(call, 'all');
@@ -39,7 +40,7 @@ export async function detachInterfaces(call: Call): Promise<void> {
 
   const { answer } = call;
   if (all) {
-    const done = await detach(pinDir, null, { purge });
+    const done = await detachAll(pinDir, purge);
     if (done.length === 0 && !answer.json) answer.line('nothing was attached');
     for (const outcome of done) tell(call, outcome);
   } else {
@@ -56,6 +57,16 @@ export async function detachInterfaces(call: Call): Promise<void> {
   if (purge && answer.status === 0 && !answer.json) answer.line('maps and blocks were removed');
 }
 
+/** Nothing to take off is no failure: who cleans up twice has cleaned up. */
+async function detachAll(pinDir: string, purge: boolean): Promise<DetachOutcome[]> {
+  try {
+    return await detach(pinDir, null, { purge });
+  } catch (error) {
+    if (error instanceof FalcodropError && error.code === 'pin_dir_missing') return [];
+    throw error;
+  }
+}
+
 /** From the pinned links alone: maps of another version can be purged too. */
 function attachedNames(pinDir: string): string[] {
   const indexes = attachedIfindexes(pinDir);
@@ -67,5 +78,5 @@ function attachedNames(pinDir: string): string[] {
 
 function tell({ answer }: Call, { name, ifindex }: DetachOutcome): void {
   if (answer.json) answer.object({ interface: name, ifindex, status: 'detached' });
-  else answer.line(`${name} detached`);
+  else answer.line(`${clean(name)} detached`);
 }

@@ -1,5 +1,5 @@
 /** `falcodrop replay FILE|-`: what `run` would have decided, each alert judged at its own time. Changes nothing. */
-import { createReadStream, existsSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { formatAddress } from '../address/address.ts';
 import { parsePrefix } from '../address/prefix.ts';
 import { prefixSet } from '../address/set.ts';
@@ -13,6 +13,7 @@ import type { HostFacts } from '../judge/host-facts.ts';
 import { type Decision, defaultRules, judge, type Rules } from '../judge/judge.ts';
 import { pinDirOf } from '../kernel/pins.ts';
 import { type Call, text } from './call.ts';
+import { openInput, unreadable } from './input.ts';
 import { linesOf } from './lines.ts';
 import { clean } from './output/clean.ts';
 import { type Colour, paint } from './output/colour.ts';
@@ -94,22 +95,6 @@ function decide(alert: Alert, host: HostFacts, rules: Rules): Decision {
 /** Exactly these keys; `action` is the policy's own, whatever automatic blocks may do. */
 function decisionObject(n: number, { rule, offender, verdict, action, reason }: Decision) {
   return { n, rule, offender: offender === null ? null : formatAddress(offender), verdict, action, reason };
-}
-
-function openInput(name: string): NodeJS.ReadableStream {
-  return name === '-' ? process.stdin : createReadStream(name);
-}
-
-function unreadable(name: string, error: unknown): unknown {
-  const { code, message } = error as NodeJS.ErrnoException;
-  if (code === undefined || error instanceof FalcodropError) return error;
-  const what = name === '-' ? 'stdin' : name;
-  const why: Readonly<Record<string, string>> = {
-    ENOENT: 'there is no such file',
-    EACCES: 'it may not be read by this user',
-    EISDIR: 'it is a directory',
-  };
-  return new FalcodropError('file_unreadable', `${clean(what)}: ${why[code] ?? message}`, undefined, error);
 }
 
 /** N, verdict, action, offender, reason, rule. Fixed, for a recording of any length is shown as it is read. */

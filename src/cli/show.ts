@@ -8,6 +8,7 @@ import { type ModeNow, modeNow } from '../kernel/mode.ts';
 import { pinDirOf } from '../kernel/pins.ts';
 import type { Call } from './call.ts';
 import { allowsOver, attachedHere, modeText } from './circumstance.ts';
+import { clean } from './output/clean.ts';
 import { endAt, entryColumns, entryObject, entryRow, secondsOfState, untilText, wholeSeconds } from './output/entry.ts';
 import { table } from './output/table.ts';
 import { parseTargets } from './target.ts';
@@ -57,7 +58,7 @@ export async function showTarget(call: Call): Promise<void> {
     for (const line of describe(sight, verdict, by, nowMs, answer.colour)) answer.line(line);
   }
   if (verdict === 'not_blocked') {
-    const inside = sight.inside === 0 ? undefined : `${sight.inside} entries lie inside it: falcodrop list`;
+    const inside = sight.inside === 0 ? undefined : `${insideText(sight.inside)} inside it: falcodrop list`;
     // For people the sentence stands in the answer already.
     if (answer.json) answer.fail(new FalcodropError('not_blocked', `${formatPrefix(target)} is not blocked`, inside));
     else answer.worsen(4);
@@ -124,10 +125,14 @@ function* describe(
   }
   for (const { prefix, seconds } of sight.allows)
     yield `allowed   ${formatPrefix(prefix)} ${untilText(seconds, nowMs)}`;
-  if (sight.inside > 0) yield `inside    ${sight.inside} more entries: falcodrop list`;
+  if (sight.inside > 0) yield `inside    ${insideText(sight.inside)}: falcodrop list`;
   yield `mode      ${modeText(sight.mode, nowMs)}`;
-  const names = sight.attached.map((attachment) => `${attachment.name} (${attachment.mode})`);
+  const names = sight.attached.map((attachment) => `${clean(attachment.name)} (${attachment.mode})`);
   yield `attached  ${names.length === 0 ? 'nothing' : names.join(', ')}`;
+}
+
+function insideText(count: number): string {
+  return count === 1 ? 'one more entry' : `${count} more entries`;
 }
 
 function headline(sight: Sight, name: string, verdict: ShowVerdict, by: Entry | null, nowMs: number): string {

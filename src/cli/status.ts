@@ -11,6 +11,7 @@ import type { Call } from './call.ts';
 import { attachedHere, modeText } from './circumstance.ts';
 import { type Coverage, coverage } from './coverage.ts';
 import { amount } from './output/amount.ts';
+import { clean } from './output/clean.ts';
 import { paint } from './output/colour.ts';
 import { endAt, wholeSeconds } from './output/entry.ts';
 import { table } from './output/table.ts';
@@ -64,7 +65,7 @@ export async function showStatus(call: Call): Promise<void> {
   answer.line(`pins      ${pinDir}${pinned === null ? ': nothing was attached there' : `, format ${pinned.format}`}`);
   if (pinned !== null) answer.line(`mode      ${modeText(pinned.mode, nowMs)}`);
   answer.line(`object    ${digest ?? 'not built'}`);
-  const attachedText = attached.map((one) => `${one.name} (${one.mode})`).join(', ');
+  const attachedText = attached.map((one) => `${clean(one.name)} (${one.mode})`).join(', ');
   answer.line(`attached  ${attachedText === '' ? 'nothing' : attachedText}`);
   if (pinned !== null) describePinned(call, pinned);
   describeCoverage(call, covered);
@@ -80,7 +81,7 @@ function describePinned({ answer }: Call, { maps, counters }: Pinned): void {
     answer.line('');
     const met = countKinds.filter((kind) => counts[kind].packets > 0);
     if (met.length === 0) {
-      answer.line(`${attachment.name}: no packet yet`);
+      answer.line(`${clean(attachment.name)}: no packet yet`);
       continue;
     }
     const columns = [

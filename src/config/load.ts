@@ -77,7 +77,9 @@ function readConfig(path: string | undefined): string | null {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' && path === undefined) return null;
     const sentence = code === 'ENOENT' ? 'there is no such file' : code === 'EACCES' ? 'it may not be read' : message;
-    throw new FalcodropError('file_unreadable', `${file}: ${sentence}`, undefined, error);
+    const hint =
+      code === 'ENOENT' ? 'name one that is there (--config, FALCODROP_CONFIG), or none for the defaults' : undefined;
+    throw new FalcodropError('file_unreadable', `${file}: ${sentence}`, hint, error);
   }
 }
 

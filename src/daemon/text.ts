@@ -1,12 +1,16 @@
 /**
  * Text of alerts, on its way to a log that somebody reads on a terminal. JSON escapes C0 control characters; DEL, the C1
- * controls (U+009B begins an escape sequence), line separators and bidirectional overrides pass through it, so they are made
- * visible here.
+ * controls (U+009B begins an escape sequence), line separators, and format characters (bidirectional marks and overrides,
+ * zero width, tags) pass through it, so they are made visible here.
  */
-const hidden = /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+const hidden = /[\u007f-\u009f\p{Cf}\p{Co}\p{Zl}\p{Zp}]/gu;
 
 /** At most `longest` UTF-16 units, then an ellipsis. */
 export function cleanText(text: string, longest: number): string {
   const short = text.length > longest ? `${text.slice(0, longest).replace(/[\ud800-\udbff]$/, '')}…` : text;
-  return short.replace(hidden, (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return short.replace(hidden, (found) =>
+    Array.from({ length: found.length }, (_, at) => `\\u${found.charCodeAt(at).toString(16).padStart(4, '0')}`).join(
+      '',
+    ),
+  );
 }

@@ -5,7 +5,7 @@
  * reaches nothing. bpffs refuses names with a dot, hence the ifindex in the links' names.
  */
 import { existsSync, mkdirSync, readFileSync, readlinkSync, statfsSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { FalcodropError } from '../errors.ts';
 import { isNativeError, native } from './native.ts';
 
@@ -71,17 +71,39 @@ export function notReachable(path: string, cause: unknown): FalcodropError {
  * and with it pins, links and drops: refused there.
  */
 export function preparePinDir(dir: string): boolean {
+  const mounts = requirePinPlace(dir);
+  mkdirSync(dir, { recursive: true, mode: 0o755 });
+  if (!mounts) return false;
+  try {
+    native().mountBpffs(dir, 0o755);
+  } catch (error) {
+    throw isNativeError(error) && error.code === 'EPERM' ? notReachable(dir, error) : error;
+  }
+  return true;
+}
+
+/**
+ * Whether pins can be made under `dir`, without making anything. Returns true when a bpffs would be mounted there. Throws
+ * `usage`, `not_bpffs`, `foreign_mount_namespace`.
+ */
+export function requirePinPlace(dir: string): boolean {
   let parent = dir;
   while (!existsSync(parent)) parent = dirname(parent);
   if (isBpffs(parent)) {
-    mkdirSync(dir, { recursive: true, mode: 0o755 });
+    if (relative(parent, dir).includes('.')) {
+      throw new FalcodropError(
+        'usage',
+        `${dir} can not be made: a bpffs takes no name with a dot`,
+        'let FALCODROP_PIN_DIR name another directory',
+      );
+    }
     return false;
   }
   if (dir !== defaultPinDir) {
     throw new FalcodropError(
       'not_bpffs',
       `${dir} does not lie on a bpffs`,
-      `mount one (mount -t bpf bpf ${parent}), or unset FALCODROP_PIN_DIR to use ${defaultPinDir}`,
+      `mount one (mkdir -p ${dir} && mount -t bpf bpf ${dir}), or unset FALCODROP_PIN_DIR to use ${defaultPinDir}`,
     );
   }
   if (inPassingMountNamespace()) {
@@ -90,12 +112,6 @@ export function preparePinDir(dir: string): boolean {
       `${dir} has no bpffs, and one mounted from this mount namespace would vanish with it`,
       'enter only the network namespace: nsenter --net=/run/netns/NAME falcodrop attach IF',
     );
-  }
-  mkdirSync(dir, { recursive: true, mode: 0o755 });
-  try {
-    native().mountBpffs(dir, 0o755);
-  } catch (error) {
-    throw isNativeError(error) && error.code === 'EPERM' ? notReachable(dir, error) : error;
   }
   return true;
 }

@@ -140,6 +140,11 @@ describe('a table', () => {
     ]);
   });
 
+  test('a name that moves the cursor is shown, not obeyed', () => {
+    const hostile = () => [['e\u202ex', 'z\u001b[7m', '']];
+    expect([...table(columns, hostile, false)]).toEqual(['A                  N  LAST', 'e\\u202ex  z\\u001b[7m  ']);
+  });
+
   test('colour changes no width', () => {
     const painted = [...table(columns, rows, true)];
     expect(painted[1]).toContain('\x1b[31mx\x1b[0m');

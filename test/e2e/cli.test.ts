@@ -139,6 +139,29 @@ describe('before anything is attached', () => {
     expect(lab.exec(edge, 'ip', '-d', 'link', 'show', uplink)).not.toContain('xdp');
   });
 
+  test('attach --check foresees pins that can not be made; attach says the same and makes nothing', () => {
+    const plain = join(lab.directory, 'plain/pins');
+    for (const [place, code, status] of [
+      [plain, 'not_bpffs', 1],
+      [join(lab.bpffs, 'a.b'), 'usage', 2],
+    ] as const) {
+      const environment = { FALCODROP_PIN_DIR: place };
+      expect(json(0, ['attach', uplink, '--check'], { environment }).said).toMatchObject([{ would: 'refuse' }]);
+      const { errors } = json(status, ['attach', uplink], { environment });
+      expect(errors).toMatchObject([{ code, message: expect.stringContaining(place) as string }]);
+      expect(existsSync(place)).toBe(false);
+    }
+    // Never a mount over what is there already.
+    const { errors } = json(1, ['attach', uplink], { environment: { FALCODROP_PIN_DIR: plain } });
+    expect(errors[0]?.hint).toContain(`mount -t bpf bpf ${plain})`);
+  });
+
+  test('detach --all has nothing to do', () => {
+    expect(json(0, ['detach', '--all', '--purge']).said).toEqual([]);
+    expect(hand(['detach', '--all']).stdout).toBe('nothing was attached\n');
+    expect(json(1, ['detach', uplink]).errors).toMatchObject([{ code: 'pin_dir_missing' }]);
+  });
+
   test('an attach that is refused leaves nothing', () => {
     expect(json(4, ['attach', 'nope0']).errors).toMatchObject([{ code: 'interface_missing' }]);
     lab.exec(edge, 'ip', 'tuntap', 'add', 'tun0', 'mode', 'tun');
@@ -164,6 +187,26 @@ describe('attach and detach', () => {
     expect(json(0, ['detach', '--all']).said).toMatchObject([{ interface: uplink, status: 'detached' }]);
     expect(hand(['detach', '--all', '--purge']).status).toBe(0);
     expect(existsSync(lab.pinDir)).toBe(false);
+  });
+
+  test('a name of an interface is shown, not obeyed', () => {
+    attachAnew();
+    const hostile = 'z\u001b[7m\u202e';
+    lab.exec(edge, 'ip', 'link', 'add', hostile, 'type', 'veth', 'peer', 'name', 'z1');
+    lab.exec(edge, 'ip', 'addr', 'add', '192.0.2.77/24', 'dev', hostile);
+    try {
+      const texts = [['attach', hostile, '--check'], ['attach', hostile], ['status'], ['show', '203.0.113.9']].map(
+        (args) => hand(args).stdout,
+      );
+      texts.push(hand(['detach', hostile]).stdout, hand(['status']).stdout);
+      for (const text of texts) {
+        expect(text).toContain('z\\u001b[7m\\u202e');
+        // biome-ignore lint/suspicious/noControlCharactersInRegex: that they are absent is what is tested
+        expect(text).not.toMatch(/[\u001b\u202e]/);
+      }
+    } finally {
+      lab.exec(edge, 'ip', 'link', 'del', hostile);
+    }
   });
 
   test('sizes, modes and words that make no sense', () => {
