@@ -38,6 +38,17 @@ export function parseDnsmasq(text: string): {
   return { servers, files };
 }
 
+/** Addresses that unbound asks: `forward-addr: 192.0.2.1@853#name` of forward zones, `stub-addr` of stub zones. */
+export function parseUnbound(text: string): Address[] {
+  const servers: Address[] = [];
+  for (const line of text.split('\n')) {
+    const match = /^\s*(?:forward|stub)-addr\s*:\s*"?([^\s"@#]+)/.exec(line);
+    const server = match === null ? null : addressIn(match[1] ?? '');
+    if (server !== null) servers.push(server);
+  }
+  return servers;
+}
+
 /** Where a stub's own servers stand: systemd-resolved, NetworkManager, and dnsmasq under resolvconf or libvirt's habits. */
 const behindStub = [
   '/run/systemd/resolve/resolv.conf',
@@ -49,14 +60,17 @@ const behindStub = [
   '/etc/resolv.dnsmasq',
 ];
 
-/** The resolvers, loopback ones left out. `root` stands before every path. */
+/**
+ * The resolvers, loopback ones left out. `root` stands before every path.
+ *
+ * A stub's own servers are asked for whatever resolv.conf says: it may name the stub by another of this host's addresses
+ * (dnsmasq on the LAN's side), and nss-resolve passes it by. One too many costs nothing, one too few the names.
+ */
 export function readResolvers(root = ''): Prefix[] {
   const servers = new Map<string, Address>();
-  let hasStub = false;
   const add = (found: readonly Address[]): void => {
     for (const server of found) {
-      if (loopback.some((range) => contains(range, server))) hasStub = true;
-      else servers.set(server.bytes.join('.'), server);
+      if (!loopback.some((range) => contains(range, server))) servers.set(server.bytes.join('.'), server);
     }
   };
   const addFile = (path: string): void => {
@@ -65,18 +79,23 @@ export function readResolvers(root = ''): Prefix[] {
   };
 
   add(parseResolvConf(textIfThere(join(root, '/etc/resolv.conf')) ?? ''));
-  if (!hasStub) return [...servers.values()].map(hostPrefix);
   for (const path of behindStub) addFile(path);
-  const dnsmasq = [
-    '/etc/dnsmasq.conf',
-    ...namesIn(join(root, '/etc/dnsmasq.d')).map((name) => `/etc/dnsmasq.d/${name}`),
-  ];
-  for (const path of dnsmasq) {
+  for (const path of ['/etc/dnsmasq.conf', ...filesIn(root, '/etc/dnsmasq.d')]) {
     const { servers: named, files } = parseDnsmasq(textIfThere(join(root, path)) ?? '');
     add(named);
     for (const file of files) addFile(file);
   }
+  for (const path of ['/etc/unbound/unbound.conf', ...unboundFolders.flatMap((folder) => filesIn(root, folder))]) {
+    add(parseUnbound(textIfThere(join(root, path)) ?? ''));
+  }
   return [...servers.values()].map(hostPrefix);
+}
+
+/** Of Debian and of EL. */
+const unboundFolders = ['/etc/unbound/unbound.conf.d', '/etc/unbound/conf.d'] as const;
+
+function filesIn(root: string, folder: string): string[] {
+  return namesIn(join(root, folder)).map((name) => `${folder}/${name}`);
 }
 
 function addressIn(text: string): Address | null {

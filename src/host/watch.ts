@@ -128,6 +128,9 @@ const slowDumpEvery = 5;
 const watched: readonly { readonly folder: string; readonly counts: RegExp }[] = [
   { folder: '/etc', counts: /^(resolv\.|dnsmasq)/ },
   { folder: '/etc/dnsmasq.d', counts: /./ },
+  { folder: '/etc/unbound', counts: /\.conf$/ },
+  { folder: '/etc/unbound/unbound.conf.d', counts: /./ },
+  { folder: '/etc/unbound/conf.d', counts: /./ },
   { folder: '/run', counts: /^utmp$/ },
   { folder: '/run/systemd/sessions', counts: /./ },
   { folder: '/run/systemd/resolve', counts: /^resolv\.conf$/ },

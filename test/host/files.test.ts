@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { formatAddress } from '../../src/address/address.ts';
 import { parseSshConnection, readCaller } from '../../src/host/caller.ts';
-import { parseDnsmasq, parseResolvConf, readResolvers } from '../../src/host/resolvers.ts';
+import { parseDnsmasq, parseResolvConf, parseUnbound, readResolvers } from '../../src/host/resolvers.ts';
 import { parseLogindSession, parseUtmp, readSessions, utmpLayoutOf } from '../../src/host/sessions.ts';
 import { texts } from './links.ts';
 
@@ -53,11 +53,31 @@ no-resolv`;
   expect(files).toEqual(['/run/x/resolv.conf']);
 });
 
+test('unbound.conf: servers of forward and stub zones, with port and name', () => {
+  const text = `server:
+  interface: 192.0.2.9
+forward-zone:
+  name: "."
+  forward-addr: 192.0.2.53
+  #forward-addr: 192.0.2.54
+\tforward-addr: "2001:db8::53@853#dns.example.org" # main
+  forward-host: dns.example.org
+stub-zone:
+  stub-addr: 192.0.2.55@5353`;
+  expect(parseUnbound(text).map(formatAddress)).toEqual(['192.0.2.53', '2001:db8::53', '192.0.2.55']);
+});
+
 describe('resolvers', () => {
   test('asked directly', () => {
     put('/etc/resolv.conf', 'nameserver 192.0.2.53\nnameserver 192.0.2.53\n');
-    put('/run/systemd/resolve/resolv.conf', 'nameserver 192.0.2.99\n');
     expect(texts(readResolvers(root))).toEqual(['192.0.2.53']);
+  });
+
+  test('behind a stub that is named by an address of the LAN, or that nss-resolve asks', () => {
+    put('/etc/resolv.conf', 'nameserver 192.0.2.1\n');
+    put('/run/systemd/resolve/resolv.conf', 'nameserver 192.0.2.99\n');
+    put('/etc/unbound/unbound.conf.d/forward.conf', 'forward-zone:\n  forward-addr: 192.0.2.98\n');
+    expect(texts(readResolvers(root))).toEqual(['192.0.2.1', '192.0.2.98', '192.0.2.99']);
   });
 
   test.each([
