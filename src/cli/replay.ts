@@ -5,7 +5,6 @@ import { parsePrefix } from '../address/prefix.ts';
 import { prefixSet } from '../address/set.ts';
 import { type Alert, parseAlert } from '../alert/alert.ts';
 import { defaultConfigPath } from '../config/path.ts';
-import { FalcodropError } from '../errors.ts';
 import { attachedIfindexes } from '../host/attached.ts';
 import { readHostFacts } from '../host/facts.ts';
 import { loopback, unspecified } from '../judge/guard/ranges.ts';
