@@ -11,6 +11,7 @@ export const exitStatusOf = {
   prefix_host_bits: 2,
   duration_invalid: 2,
   time_invalid: 2,
+  import_invalid: 2,
   question_without_terminal: 2,
   config_invalid: 2,
   // refused by the guard

@@ -1,6 +1,8 @@
 /** `falcodrop attach IF…` */
 import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { prepareState } from '../blocklist/ledger/files.ts';
+import { defaultConfigPath } from '../config/path.ts';
 import { FalcodropError } from '../errors.ts';
 import { readCaller } from '../host/caller.ts';
 import { sessionInterfaces } from '../host/carrier.ts';
@@ -18,13 +20,15 @@ import { native } from '../kernel/native.ts';
 import type { Sizes } from '../kernel/object.ts';
 import { isOwnMount, pinDirOf, pinPaths, requirePinPlace } from '../kernel/pins.ts';
 import { readAccountId } from './account.ts';
+import { breakGlass, readSigns } from './breakglass.ts';
 import { type Call, flag, isRoot, stateDirOf, text } from './call.ts';
 import { attachedHere } from './circumstance.ts';
 import { failureOf } from './failure.ts';
 import type { Note } from './output/answer.ts';
 import { clean } from './output/clean.ts';
 import { ask } from './question.ts';
-import { readConfig, storeSettings } from './settings.ts';
+import { runReconcile } from './reconcile-child.ts';
+import { namedConfig, readConfig, storeSettings } from './settings.ts';
 
 /** Entries of one map; 2^24 preallocated hash entries take 2 GB. */
 const mostEntries = 1 << 24;
@@ -55,13 +59,22 @@ export async function attachInterfaces(call: Call): Promise<void> {
   const makesMaps = !existsSync(pinPaths(pinDir).current);
   const { service, notes: absent } = serviceOf(config.service);
   prepareLedger(call, service);
+  const glass = breakGlass(
+    readSigns({
+      configFile: resolve(namedConfig(call) ?? defaultConfigPath),
+      stateDir: stateDirOf(call.environment),
+      nowMs: call.clock.now(),
+    }),
+  );
+  if (glass.why !== null) call.answer.note(`${glass.why}: blocks are in mode ${glass.mode}`);
+  const restore = (): Promise<void> => restoreClaims(call);
   const hadMount = isMounted(pinDir);
   let done = false;
   for (const name of names) {
     // Before it is done: a session over this interface may stall meanwhile.
     if (fresh.includes(name)) call.answer.note(`a first attach may reset ${name} for a moment`);
     try {
-      const [outcome] = await attach(pinDir, [name], { mode, sizes, service });
+      const [outcome] = await attach(pinDir, [name], { mode, sizes, service, globalMode: glass.mode, restore });
       if (outcome === undefined) continue;
       const notes: Note[] = makesMaps && !done ? [...absent] : [];
       if (!done && !hadMount && isMounted(pinDir)) {
@@ -83,6 +96,19 @@ function prepareLedger(call: Call, service: Service): void {
     prepareState(stateDirOf(call.environment), service);
   } catch (error) {
     call.answer.note(`the ledger can not be used: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+/**
+ * Claims of the ledger into fresh maps, by a process of its own: it becomes the service for good, which this one can not, for
+ * it has an interface to attach yet. Failing is said and no reason to leave the interface open.
+ */
+async function restoreClaims(call: Call): Promise<void> {
+  try {
+    await runReconcile(call);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    call.answer.note(`claims of the ledger may be missing in the new maps: ${why}`);
   }
 }
 

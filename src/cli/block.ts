@@ -8,9 +8,10 @@ import { readHostFacts } from '../host/facts.ts';
 import { guard, type Refusal } from '../judge/guard/guard.ts';
 import { pinDirOf } from '../kernel/pins.ts';
 import { parseDuration } from '../time/duration.ts';
-import { type Call, flag, isRoot, text } from './call.ts';
+import { type Call, flag, isRoot, stateDirOf, text } from './call.ts';
 import { attachedHere, generalNotes, targetNotes } from './circumstance.ts';
 import { failureOf } from './failure.ts';
+import { addForced } from './forced.ts';
 import { type Hand, openHand } from './hand.ts';
 import { RefusedError } from './output/answer.ts';
 import { entryObject, secondsOfState, untilText } from './output/entry.ts';
@@ -38,10 +39,11 @@ export async function blockTargets(call: Call): Promise<void> {
     answer.note(`logged in over SSH from ${host.unresolvable.join(', ')}: a name, whose addresses are not protected`);
   }
 
+  const refusals = new Map(targets.map((target) => [target, guard(target, host, settings.guard, caller)]));
+  if (force) rememberForced(call, { refusals, mode, seconds });
   let hand: Hand | null = null;
   try {
-    for (const target of targets) {
-      const refusal = guard(target, host, settings.guard, caller);
+    for (const [target, refusal] of refusals) {
       if (refusal !== null && !(force && refusal.forcible)) {
         answer.fail(refused(refusal));
         continue;
@@ -79,6 +81,26 @@ export async function blockTargets(call: Call): Promise<void> {
     }
   } finally {
     hand?.close();
+  }
+}
+
+/** In root's own list, before the hand becomes the service: a reboot would not bring them back from the ledger alone. */
+function rememberForced(
+  call: Call,
+  {
+    refusals,
+    mode,
+    seconds,
+  }: {
+    refusals: ReadonlyMap<Prefix, Refusal | null>;
+    mode: 'enforce' | 'monitor';
+    seconds: number | null;
+  },
+): void {
+  const since = call.clock.now();
+  const until = seconds === null ? null : since + seconds * 1000;
+  for (const [target, refusal] of refusals) {
+    if (refusal?.forcible === true) addForced(stateDirOf(call.environment), { target, mode, until, since }, since);
   }
 }
 

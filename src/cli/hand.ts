@@ -5,8 +5,7 @@
  * opens it, for good: what is left to do needs no more than the service may. Whatever wants root (files named by the caller,
  * the root-only list of forced claims) is done before {@link openHand}.
  */
-import { readFileSync, readlinkSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync, readlinkSync } from 'node:fs';
 import { formatAddress } from '../address/address.ts';
 import type { Book } from '../blocklist/blocklist.ts';
 import { Blocklist } from '../blocklist/blocklist.ts';
@@ -16,7 +15,8 @@ import { Ledger, preloadLedger } from '../blocklist/ledger/ledger.ts';
 import type { HandCause, Hand as HandIdentity } from '../blocklist/ledger/record.ts';
 import { FalcodropError } from '../errors.ts';
 import { readCaller } from '../host/caller.ts';
-import { pinDirOf, requirePins } from '../kernel/pins.ts';
+import { ownerOfPins } from '../kernel/owner.ts';
+import { pinDirOf } from '../kernel/pins.ts';
 import { Audit, audited } from '../observe/audit.ts';
 import { type Call, isRoot, stateDirOf } from './call.ts';
 
@@ -37,7 +37,7 @@ export interface Hand {
  */
 export function openHand(call: Call): Hand {
   const pinDir = pinDirOf(call.environment);
-  const service = serviceOfPins(pinDir);
+  const service = ownerOfPins(pinDir);
   const identity = identify(call);
   const stateDir = stateDirOf(call.environment);
   let trouble: FalcodropError | null = null;
@@ -120,17 +120,6 @@ function bookOfTrouble(trouble: FalcodropError | null): Book {
     trouble,
     claimsOf: () => [],
   };
-}
-
-/** To whom `attach` gave the maps: the pins are root's word, and need no configuration to be read. */
-export function serviceOfPins(pinDir: string): Service {
-  const { current } = requirePins(pinDir);
-  try {
-    const { uid, gid } = statSync(join(current, 'blocked_v4'));
-    return { uid, gid };
-  } catch {
-    return { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
-  }
 }
 
 /** Groups first, the user last: after it there is no way back. */

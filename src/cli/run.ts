@@ -2,6 +2,7 @@
 import { runDaemon } from '../daemon/daemon.ts';
 import { pinDirOf } from '../kernel/pins.ts';
 import { type Call, stateDirOf } from './call.ts';
+import { runReconcile } from './reconcile-child.ts';
 import { readConfig } from './settings.ts';
 
 export async function run(call: Call): Promise<void> {
@@ -10,5 +11,6 @@ export async function run(call: Call): Promise<void> {
     config,
     pinDir: pinDirOf(call.environment),
     stateDir: stateDirOf(call.environment),
+    reconcile: () => runReconcile(call),
   });
 }

@@ -6,17 +6,7 @@
  * `root` in it is root's alone, and neither folder nor file is believed unless root owns it and nobody else may write it.
  */
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  unlinkSync,
-  writeSync,
-} from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { formatPrefix, parsePrefix } from '../address/prefix.ts';
 import { prefixSet } from '../address/set.ts';
@@ -25,6 +15,7 @@ import { configPath, defaultConfigPath } from '../config/path.ts';
 import { FalcodropError } from '../errors.ts';
 import type { GuardSettings } from '../judge/guard/guard.ts';
 import { type Call, isRoot, stateDirOf, text } from './call.ts';
+import { readTrusted, writeTrusted } from './trusted.ts';
 
 export interface HandSettings {
   readonly guard: GuardSettings;
@@ -92,7 +83,7 @@ export function storeSettings(call: Call, config: Config): void {
     host_aliases: config.hostAliases,
   };
   try {
-    writeTrusted(stateDirOf(call.environment), JSON.stringify(stored));
+    writeTrusted(stateDirOf(call.environment), fileName, JSON.stringify(stored));
   } catch {
     // a read-only or foreign state directory
   }
@@ -100,7 +91,7 @@ export function storeSettings(call: Call, config: Config): void {
 
 /** Null when there are none to believe, or the YAML has changed since. */
 function readStored(call: Call): HandSettings | null {
-  const bytes = readTrusted(stateDirOf(call.environment));
+  const bytes = readTrusted(stateDirOf(call.environment), fileName);
   if (bytes === null) return null;
   try {
     const stored = JSON.parse(bytes.toString()) as Stored;
@@ -136,72 +127,4 @@ function digestOf(path: string, named: boolean): string | null | undefined {
     if (code === 'EACCES') return undefined;
     throw new FalcodropError('file_unreadable', `${path} can not be read: ${code}`, undefined, error);
   }
-}
-
-const folderFlags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
-
-/** S_IWGRP and S_IWOTH. */
-const writableByOthers = 0o022;
-
-/** Works on the open folder, so that nobody can put another one in its place meanwhile. Null when it is not root's alone. */
-function inRootFolder<T>(stateDir: string, work: (folder: string) => T): T | null {
-  let descriptor: number;
-  try {
-    descriptor = openSync(`${stateDir}/root`, folderFlags);
-  } catch {
-    return null;
-  }
-  try {
-    return isRootsAlone(descriptor) ? work(`/proc/self/fd/${descriptor}`) : null;
-  } finally {
-    closeSync(descriptor);
-  }
-}
-
-function isRootsAlone(descriptor: number): boolean {
-  const { uid, mode } = fstatSync(descriptor);
-  return uid === 0 && (mode & writableByOthers) === 0;
-}
-
-function readTrusted(stateDir: string): Buffer | null {
-  return inRootFolder(stateDir, (folder) => {
-    let descriptor: number;
-    try {
-      descriptor = openSync(`${folder}/${fileName}`, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    } catch {
-      return null;
-    }
-    try {
-      return isRootsAlone(descriptor) ? readFileSync(descriptor) : null;
-    } finally {
-      closeSync(descriptor);
-    }
-  });
-}
-
-/** Made new and renamed into place: nobody reads half of it, and no link is followed. */
-function writeTrusted(stateDir: string, contents: string): void {
-  mkdirSync(stateDir, { recursive: true, mode: 0o755 });
-  try {
-    mkdirSync(`${stateDir}/root`, { mode: 0o755 });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-  }
-  inRootFolder(stateDir, (folder) => {
-    const fresh = `${folder}/${fileName}.${process.pid}`;
-    const descriptor = openSync(
-      fresh,
-      constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
-      0o644,
-    );
-    try {
-      writeSync(descriptor, contents);
-      renameSync(fresh, `${folder}/${fileName}`);
-    } catch (error) {
-      unlinkSync(fresh);
-      throw error;
-    } finally {
-      closeSync(descriptor);
-    }
-  });
 }

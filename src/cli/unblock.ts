@@ -2,9 +2,10 @@
 import { comparePrefixes, formatPrefix, type Prefix } from '../address/prefix.ts';
 import type { Entry } from '../blocklist/blocklist.ts';
 import { FalcodropError } from '../errors.ts';
-import { type Call, flag } from './call.ts';
+import { type Call, flag, isRoot, stateDirOf } from './call.ts';
 import { widerDrop } from './circumstance.ts';
 import { failureOf } from './failure.ts';
+import { removeForced } from './forced.ts';
 import { openHand } from './hand.ts';
 import { amount } from './output/amount.ts';
 import { untilText } from './output/entry.ts';
@@ -26,6 +27,8 @@ export async function unblockTargets(call: Call): Promise<void> {
 
 async function unblockNamed(call: Call, targets: readonly Prefix[]): Promise<void> {
   const { answer, clock } = call;
+  // Before the hand becomes the service: what root unblocks is forced no more.
+  if (isRoot()) removeForced(stateDirOf(call.environment), targets);
   const hand = openHand(call);
   const { blocklist } = hand;
   try {

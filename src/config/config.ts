@@ -6,6 +6,8 @@ export interface Config {
   readonly automatic: 'monitor' | 'enforce';
   /** For `judge()` and `guard()`: guard settings, `max_alert_age`, policies. */
   readonly rules: Rules;
+  /** What a reconcile does with entries that the ledger knows nothing of (bpftool's, or of a lost ledger). */
+  readonly foreign: 'adopt' | 'remove';
   /** User and group that the service runs as, and that the maps are made for. */
   readonly service: { readonly user: string; readonly group: string };
   readonly hostAliases: readonly string[];

@@ -61,6 +61,7 @@ export const schema = z.strictObject({
       widest_v6: z.int().min(1).max(128).default(defaultRules.guard.widest[6]),
     })
     .prefault({}),
+  foreign: z.enum(['adopt', 'remove']).default('adopt'),
   service: z.strictObject({ user: account.default('falcodrop'), group: account.default('falcodrop') }).prefault({}),
   host_aliases: z.array(z.string().min(1).max(255)).max(1_024).default([]),
   max_alert_age: age.prefault('5m'),
@@ -88,6 +89,7 @@ export function toConfig(settings: z.output<typeof schema>): Config {
       },
       maxAlertAgeSeconds: settings.max_alert_age,
     },
+    foreign: settings.foreign,
     service: settings.service,
     hostAliases: settings.host_aliases,
     http: {

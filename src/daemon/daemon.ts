@@ -9,7 +9,8 @@ import { type HttpSource, serveHttp } from '../sources/http.ts';
 import { Intake } from '../sources/intake.ts';
 import { wallClock } from '../time/clock.ts';
 import { describe, openAlerts } from './alerts.ts';
-import { type Log, openLog } from './log.ts';
+import { openBook } from './book.ts';
+import { type Log, type Logger, openLog } from './log.ts';
 import { notify } from './notify.ts';
 import { cleanText } from './text.ts';
 import { warmUp } from './warm.ts';
@@ -21,6 +22,8 @@ export interface DaemonOptions {
   readonly pinDir: string;
   /** For the ledger. */
   readonly stateDir: string;
+  /** Makes maps and ledger equal, in a process of its own; at the start, now and then, and when the ledger was begun anew. */
+  readonly reconcile?: () => Promise<void>;
   /** Aborted = stop, as SIGTERM and SIGINT do. */
   readonly signal?: AbortSignal;
   /** Instead of the pinned maps, and of stderr; for tests. */
@@ -29,6 +32,8 @@ export interface DaemonOptions {
 }
 
 const reapEveryMs = 10_000;
+
+const reconcileEveryMs = 10 * 60_000;
 
 /** From the signal to the end. systemd would kill after 90 s; an operator who restarts waits for nothing. */
 const stopWithinMs = 5_000;
@@ -40,12 +45,19 @@ const requestGraceMs = 1_000;
  * Resolves when it has stopped. Rejects, with nothing left open, when it can not start: `pin_dir_missing`,
  * `not_permitted`, `layout_mismatch`, `listen_failed`, `addon_missing`.
  */
-export async function runDaemon({ config, pinDir, signal, open, log = openLog() }: DaemonOptions): Promise<void> {
+export async function runDaemon(options: DaemonOptions): Promise<void> {
+  const { config, pinDir, signal, open, log = openLog() } = options;
   const { logger } = log;
   const stop = listenForStop(signal, () => logger.warn('SIGHUP: the configuration is read at the start only'));
   const closers: (() => void | Promise<void>)[] = [];
   try {
-    const blocklist = (open ?? Blocklist.open)(pinDir);
+    const reconciling = every(
+      reconcileEveryMs,
+      async () => options.reconcile?.(),
+      (error) => logger.error(describe(error), 'not reconciled'),
+    );
+    closers.push(reconciling.stop);
+    const blocklist = open === undefined ? openBlocklist(options, logger, closers, reconciling.now) : open(pinDir);
     closers.push(() => blocklist.close());
 
     // A file of its own in the bundle, for it is also what the thread runs.
@@ -94,7 +106,7 @@ export async function runDaemon({ config, pinDir, signal, open, log = openLog() 
       },
       (error) => logger.error(describe(error), 'not reaped'),
     );
-    closers.push(reaping);
+    closers.push(reaping.stop);
 
     logger.info({ automatic: config.automatic, pinDir }, 'ready');
     notify('READY=1\nSTATUS=taking alerts');
@@ -153,19 +165,45 @@ function settler(
   };
 }
 
-/** Runs `work` now and then, never twice at once; returns what stops it. */
-function every(ms: number, work: () => Promise<void>, onError: (error: unknown) => void): () => void {
+/** The block list on the pinned maps, with its ledger. Whether that can be opened is said later, and nobody waits for it. */
+function openBlocklist(
+  { pinDir, stateDir }: DaemonOptions,
+  logger: Logger,
+  closers: (() => void | Promise<void>)[],
+  reconcileNow: () => void,
+): Blocklist {
+  const book = openBook({ pinDir, stateDir, logger, onOpen: reconcileNow });
+  closers.push(() => book.close());
+  return Blocklist.open(pinDir, { book });
+}
+
+/** Runs `work` now and then, and when it is asked to; never twice at once. */
+function every(
+  ms: number,
+  work: () => Promise<void>,
+  onError: (error: unknown) => void,
+): { readonly now: () => void; readonly stop: () => void } {
   let isRunning = false;
-  const timer = setInterval(() => {
+  let isDue = false;
+  const run = (): void => {
+    isDue = isRunning;
     if (isRunning) return;
     isRunning = true;
     work()
       .catch(onError)
       .finally(() => {
         isRunning = false;
+        if (isDue) run();
       });
-  }, ms);
-  return () => clearInterval(timer);
+  };
+  const timer = setInterval(run, ms);
+  return {
+    now: run,
+    stop: () => {
+      clearInterval(timer);
+      isDue = false;
+    },
+  };
 }
 
 /** From the start on, so that a signal during it ends in order too. SIGHUP does not stop. */

@@ -206,6 +206,16 @@ function readSlots(paths: PinPaths): number[] {
   }
 }
 
+export interface AttachOptions {
+  readonly mode: XdpMode | 'auto';
+  readonly sizes: Partial<Sizes>;
+  readonly service: Service;
+  /** The kernel's global mode from now on; enforce unless somebody broke the glass. */
+  readonly globalMode?: 'enforce' | 'monitor' | 'off';
+  /** Puts claims into fresh maps, before the first packet meets them. Called without the lock, which it needs itself. */
+  readonly restore?: () => Promise<void>;
+}
+
 /**
  * Attaches one interface after the other; what was attached before a failure stays. `sizes` only at the first attach:
  * later ones reuse the pinned sizes, and other ones are refused (`sizes_differ`).
@@ -213,7 +223,7 @@ function readSlots(paths: PinPaths): number[] {
 export async function attach(
   pinDir: string,
   names: readonly string[],
-  options: { readonly mode: XdpMode | 'auto'; readonly sizes: Partial<Sizes>; readonly service: Service },
+  options: AttachOptions,
 ): Promise<AttachOutcome[]> {
   requireRoot('attach');
   const links = native().netlink.links();
@@ -224,15 +234,22 @@ export async function attach(
   const existed = existsSync(paths.dir);
   const mounted = preparePinDir(pinDir);
   const begun = !existsSync(paths.lock);
-  const lock = await takeLock(paths, options.service);
+  let lock = await takeLock(paths, options.service);
   const outcomes: AttachOutcome[] = [];
   let made: string | null = null;
   try {
     made = existsSync(paths.current) ? null : makeSet(paths, options.sizes, options.service);
+    removeStale(paths);
+    // Also when an attach was cut short between its maps and its first link.
+    if (options.restore !== undefined && readPins(paths).length === 0) {
+      lock.release();
+      await options.restore();
+      lock = await takeLock(paths, options.service);
+    }
     const set = new PinnedSet(pinDir);
     try {
       if (made === null) requireSizes(set, options.sizes);
-      removeStale(paths);
+      setGlobalMode(set, options.globalMode ?? 'enforce');
       for (const link of wanted) outcomes.push(attachOne(paths, set, link, options.mode));
     } finally {
       set.close();
@@ -248,6 +265,16 @@ export async function attach(
   } finally {
     lock.release();
   }
+}
+
+const modeCodes = { enforce: mode.MODE_ENFORCE, monitor: mode.MODE_MONITOR, off: mode.MODE_OFF } as const;
+
+function setGlobalMode(set: PinnedSet, wanted: keyof typeof modeCodes): void {
+  const code = modeCodes[wanted];
+  if (set.settings.mode === code && set.settings.deadline === 0n) return;
+  const settings = native().openMap(join(set.dir, 'settings'));
+  settings.update(u32(0), encodeSettings({ ...set.settings, mode: code, deadline: 0n, modeAfter: code }));
+  settings.close();
 }
 
 function attachOne(paths: PinPaths, set: PinnedSet, link: Link, wanted: XdpMode | 'auto'): AttachOutcome {
@@ -508,6 +535,13 @@ function makeSet(paths: PinPaths, sizes: Partial<Sizes>, service: Service): stri
       }),
     );
     settings.close();
+    // The drop clock is CLOCK_BOOTTIME from the first entry on, whatever suspends there were before.
+    const hints = object.map('hints');
+    const { monotonicNs, boottimeNs } = native().clocks();
+    const first = Buffer.alloc(layout.hints.size);
+    first.writeBigUInt64LE(boottimeNs - monotonicNs, layout.hints.members.skew_ns[0]);
+    hints.update(u32(0), first);
+    hints.close();
     for (const mapName of pinnedMapNames(object)) {
       const map = object.map(mapName);
       map.pin(join(dir, mapName));

@@ -1,0 +1,46 @@
+/** The daemon's ledger: a thread writes it, and whatever happens to it, blocking goes on. */
+import type { Book } from '../blocklist/blocklist.ts';
+import { LedgerWriter, type Opened } from '../blocklist/ledger/writer.ts';
+import { ownerOfPins } from '../kernel/owner.ts';
+import { describe } from './alerts.ts';
+import type { Logger } from './log.ts';
+
+export interface DaemonBook extends Book {
+  /** Writes what waits, within some seconds. */
+  close(): Promise<void>;
+}
+
+export interface BookOptions {
+  readonly pinDir: string;
+  readonly stateDir: string;
+  readonly logger: Logger;
+  /** At the start, and when a ledger was begun anew: what the maps hold is to be made known to it. */
+  readonly onOpen: (opened: Opened) => void;
+}
+
+export function openBook({ pinDir, stateDir, logger, onOpen }: BookOptions): DaemonBook {
+  const writer = new LedgerWriter({
+    stateDir,
+    service: ownerOfPins(pinDir),
+    onOpen: (opened) => {
+      if (opened.movedAside !== null)
+        logger.error({ movedAside: opened.movedAside }, 'a damaged ledger was moved aside');
+      else logger.info({ isNew: opened.isNew }, 'ledger');
+      onOpen(opened);
+    },
+    onTrouble: (error, waiting) => {
+      logger.error({ ...describe(error), waiting }, 'the ledger can not be written; drops go on');
+    },
+  });
+  writer.start();
+  return {
+    now: () => writer.now(),
+    record: (events) => writer.post(events),
+    get trouble() {
+      return writer.trouble;
+    },
+    // The daemon neither unblocks nor replaces: it asks for nobody's claims.
+    claimsOf: () => [],
+    close: () => writer.close(),
+  };
+}
