@@ -117,8 +117,10 @@ export async function serveHttp({ address, port, intake, limits: given }: HttpOp
         return;
       }
       const pushed = intake.push(body.toString('utf8'), sourceName, originOf(request.socket), receivedNs);
-      if (pushed === 'queued') answer(response, 202, '');
-      else if (pushed === 'shed') answer(response, 503, 'too many alerts are waiting', { 'retry-after': '1' });
+      if (pushed === 'queued') {
+        slots.prove(request.socket);
+        answer(response, 202, '');
+      } else if (pushed === 'shed') answer(response, 503, 'too many alerts are waiting', { 'retry-after': '1' });
       else answer(response, 400, pushed.problem);
     });
   };
@@ -131,7 +133,8 @@ export async function serveHttp({ address, port, intake, limits: given }: HttpOp
     connectionsCheckingInterval: Math.max(20, Math.min(1_000, Math.floor(limits.headersMs / 4))),
     noDelay: true,
   });
-  server.maxConnections = limits.maxConnections;
+  const slots = new Slots(limits.maxConnections, () => server.closeIdleConnections());
+  server.on('connection', (socket: Socket) => slots.take(socket));
   // Who does not read its answers holds no connection either.
   server.timeout = limits.requestMs * 2;
   server.on('request', serve);
@@ -141,8 +144,6 @@ export async function serveHttp({ address, port, intake, limits: given }: HttpOp
     else response.shouldKeepAlive = false;
     serve(request, response);
   });
-  // When all connections are taken, the idle ones make room; their owners connect anew.
-  server.on('drop', () => server.closeIdleConnections());
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     if (error.code === 'ECONNRESET' || !socket.writable) {
       socket.destroy();
@@ -168,6 +169,43 @@ export async function serveHttp({ address, port, intake, limits: given }: HttpOp
       });
     },
   };
+}
+
+/**
+ * Which connections are kept when there are too many: those that have brought an alert. Falco's next alert is lost when its
+ * connection is refused, so a new one makes the oldest unproven one give way, and not the other way round: who opens
+ * connections and says nothing takes no slot from who speaks.
+ */
+class Slots {
+  readonly #most: number;
+  readonly #whenAllProven: () => void;
+  readonly #unproven = new Set<Socket>();
+  #open = 0;
+
+  /** `whenAllProven`: closes idle ones; their owners connect anew. */
+  constructor(most: number, whenAllProven: () => void) {
+    this.#most = most;
+    this.#whenAllProven = whenAllProven;
+  }
+
+  take(socket: Socket): void {
+    this.#open++;
+    this.#unproven.add(socket);
+    socket.once('close', () => {
+      this.#open--;
+      this.#unproven.delete(socket);
+    });
+    if (this.#open <= this.#most) return;
+    const [oldest = socket] = this.#unproven;
+    // Not waited for: until its 'close' it would be chosen again.
+    this.#unproven.delete(oldest);
+    oldest.destroy();
+    if (oldest === socket) this.#whenAllProven();
+  }
+
+  prove(socket: Socket): void {
+    this.#unproven.delete(socket);
+  }
 }
 
 const statusOf: Readonly<Record<string, string>> = {

@@ -270,6 +270,25 @@ describe('slow and many', () => {
     expect((await next.answer()).status).toBe(202);
   });
 
+  test('who opens connections and says nothing takes no slot from who speaks', async () => {
+    const { wire } = await open({ maxConnections: 3 });
+    const falco = await wire();
+    falco.send(post(alert));
+    expect((await falco.answer()).status).toBe(202);
+    const silent = [await wire(), await wire()];
+    for (const each of silent) each.send('POST / HTTP/1.1\r\nHost: x\r\nContent-Le');
+    // Each new one is taken, and the oldest that has brought nothing goes.
+    for (const each of silent) {
+      const fresh = await wire();
+      fresh.send(post(alert));
+      expect((await fresh.answer()).status).toBe(202);
+      await each.closed;
+      fresh.close();
+    }
+    falco.send(post(alert));
+    expect((await falco.answer()).status).toBe(202);
+  });
+
   test('a full queue: 503 with Retry-After, and the alert is counted as shed', async () => {
     const { intake, wire } = await open({}, { alerts: 1, characters: 1 << 20 });
     const sender = await wire();
