@@ -31,7 +31,7 @@ CLANG ?= clang
 LLVM_STRIP ?= llvm-strip
 CLANG_FORMAT ?= clang-format
 # Kernel headers of the distribution: asm/types.h lies in the multiarch folder on Debian and Ubuntu.
-BPF_CFLAGS := -O2 -g -target bpf -mcpu=v2 -Wall -Werror -I/usr/include/$(MACHINE)-linux-gnu
+BPF_CFLAGS := -O2 -g -ffile-prefix-map=$(CURDIR)/= -target bpf -mcpu=v2 -Wall -Werror -I/usr/include/$(MACHINE)-linux-gnu
 
 STATE := .make
 LOG := $(STATE)/log
