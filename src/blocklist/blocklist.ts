@@ -96,13 +96,13 @@ export class Blocklist {
 
   /**
    * Blocks, or extends: within a claim the later end wins, so a second block never shortens ("unchanged"). `replace` sets the
-   * owner's claim exactly; others' go on. One hold of the lock and one transaction: at most {@link slice} wishes. What can
-   * not be done (`map_full`) stands in its place among the outcomes. The map is written first: an error of the ledger
-   * (`ledger_*`) is thrown with everything in force. Throws `lock_busy`.
+   * owner's claim exactly; others' go on; with `undo` the history says that it was undone. One hold of the lock and one
+   * transaction: at most {@link slice} wishes. What can not be done (`map_full`) stands in its place among the outcomes. The
+   * map is written first: an error of the ledger (`ledger_*`) is thrown with everything in force. Throws `lock_busy`.
    */
   blockMany(
     wishes: readonly Wish[],
-    { replace = false }: { replace?: boolean } = {},
+    { replace = false, undo = false }: { replace?: boolean; undo?: boolean } = {},
   ): Promise<(BlockOutcome | FalcodropError)[]> {
     if (wishes.length > slice) throw new RangeError(`at most ${slice} targets at once`);
     return this.locked(async (set) => {
@@ -113,7 +113,7 @@ export class Blocklist {
           const status = replace ? this.#replace(set, wish, ends) : this.#raise(set, wish.target, ends);
           const value = set.lookup(wish.target);
           if (value === null) return vanished(wish.target);
-          events.push({ ...this.#eventOf(wish), replace });
+          events.push({ ...this.#eventOf(wish), replace, undo });
           return { status, entry: entryOf(wish.target, value, set.now()) };
         } catch (error) {
           if (error instanceof FalcodropError && error.code === 'map_full') return error;

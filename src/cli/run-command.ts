@@ -17,6 +17,13 @@ const load: Readonly<Record<VerbName, () => Promise<(call: Call) => Promise<void
   unblock: async () => (await import('./unblock.ts')).unblockTargets,
   list: async () => (await import('./list.ts')).listBlocks,
   show: async () => (await import('./show.ts')).showTarget,
+  history: async () => (await import('./history.ts')).showHistory,
+  import: async () => (await import('./import.ts')).importTargets,
+  export: async () => (await import('./export.ts')).exportClaims,
+  undo: async () => (await import('./undo.ts')).undoActions,
+  backup: async () => (await import('./backup.ts')).backupLedger,
+  restore: async () => (await import('./restore.ts')).restoreLedger,
+  reconcile: async () => (await import('./reconcile.ts')).reconcileMaps,
   run: async () => (await import('./run.ts')).run,
   replay: async () => (await import('./replay.ts')).replay,
   version: async () => (await import('./version.ts')).showVersion,
@@ -52,6 +59,8 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     const reading = readCommandLine(argv);
     if ('verb' in reading) {
       verb = reading.verb;
+      // Node takes it at once; what shows and what reads times need not know.
+      if (reading.options.utc === true) environment.TZ = 'UTC';
       const work = await load[reading.verb]();
       await work({ ...reading, environment, answer, clock: wallClock });
     } else {

@@ -23,9 +23,26 @@ const config: OptionText = {
   text: 'configuration file (or FALCODROP_CONFIG; default /etc/falcodrop/falcodrop.yaml)',
 };
 
+const dryRun: OptionText = { flags: '--dry-run', text: 'change nothing: tell what would be done' };
+
+/** One grammar for all that lists or chooses. */
+const chooseBy: readonly OptionText[] = [
+  { flags: '--within <prefix>', text: 'targets that lie in it whole' },
+  { flags: '--owner <owner>', text: 'hand, policy, policy:NAME, feed or feed:NAME' },
+  { flags: '--rule <name>', text: 'of alerts of this Falco rule' },
+  { flags: '--since <time>', text: 'begun then or later: 2026-11-22T14:00:00Z, today 14:00, 15m (ago)' },
+  { flags: '--until <time>', text: 'begun before then' },
+  { flags: '--mode <mode>', text: 'what drops, or what only counts', choices: ['enforce', 'monitor'] },
+];
+const limit: OptionText = { flags: '--limit <count>', text: 'so many at most' };
+
+const times = `Times: RFC 3339, a day, "today 14:00", "yesterday 09:30", "14:00" (the last one that was), or how long ago: 15m, 2d.
+What has no offset is local, or UTC with --utc.`;
+
 /** Taken before the verb and after it. */
 export const globalOptions: readonly OptionText[] = [
   { flags: '--json', text: 'answer in JSON, one object a line' },
+  { flags: '--utc', text: 'times in UTC, those that are shown and those that are given (JSON always is)' },
   { flags: '--debug', text: 'show stack traces with errors (or FALCODROP_DEBUG=1)' },
   config,
 ];
@@ -55,6 +72,7 @@ Examples:
     options: [
       { flags: '--all', text: 'every interface' },
       { flags: '--purge', text: 'remove the maps too, and every block with them' },
+      dryRun,
       yes,
     ],
     details: 'Blocks stay in their maps, and are in force again after the next attach, unless --purge is given.',
@@ -73,9 +91,10 @@ Examples:
       { flags: '--for <duration>', text: 'how long: 90s, 5m, 1h, 2d, 1w (default 1h)' },
       { flags: '--forever', text: 'without an end' },
       { flags: '--replace', text: 'set the end as given, also an earlier one' },
-      { flags: '--reason <text>', text: 'why, for the system log' },
+      { flags: '--reason <text>', text: 'why, for the history' },
       { flags: '--monitor', text: 'count its packets, drop nothing' },
       { flags: '--force', text: 'although the guard refuses (root)' },
+      dryRun,
     ],
     details: `A second block extends and never shortens, unless --replace is given. The guard refuses what would cut you
 or this host off: its own addresses, gateways, name servers, SSH sessions, private ranges (exit 3).
@@ -88,20 +107,143 @@ Examples:
   unblock: {
     operands: '[target...]',
     summary: 'end blocks',
-    options: [{ flags: '--all', text: 'every block there is' }, yes],
-    details: 'Name what was blocked: an address inside a blocked prefix has no block of its own (exit 4).',
+    options: [
+      { flags: '--all', text: 'every block there is' },
+      { flags: '--all-claims', text: "feeds' claims too" },
+      ...chooseBy,
+      dryRun,
+      yes,
+    ],
+    details: `Name what was blocked: an address inside a blocked prefix has no block of its own (exit 4). Instead of targets,
+filters choose them; then it asks, with their number. Ended are the claims of hands and policies: a feed's
+claim goes on, and drops, unless --all-claims or --owner feed:NAME is given.
+
+${times}
+
+Examples:
+  falcodrop unblock 203.0.113.66
+  falcodrop unblock --owner policy --rule 'Inbound SSH Connection' --since 'today 14:00' --dry-run
+  falcodrop unblock --within 203.0.113.0/24 --yes`,
   },
   list: {
     operands: '',
     summary: 'all blocks',
-    options: [],
-    details: 'Sorted by address. Times are local; with --json they are UTC.',
+    options: [
+      ...chooseBy,
+      { flags: '--sort <by>', text: 'in which order', choices: ['address', 'packets', 'bytes', 'end', 'begin'] },
+      limit,
+    ],
+    details: `Sorted by address; by packets and bytes the most come first, by end the soonest, by begin the newest.
+Every claim on a target is told: whose, what it does, until when, and why. Filters compare claims.
+
+${times}
+
+Examples:
+  falcodrop list --sort packets --limit 20
+  falcodrop list --owner policy --mode monitor --json`,
   },
   show: {
     operands: '<target>',
     summary: 'whether an address or prefix is blocked, and by what',
     options: [],
-    details: 'Ends with 4 when nothing blocks it.',
+    details: 'Ends with 4 when nothing blocks it. Tells every claim on it: whose, what it does, until when, and why.',
+  },
+  history: {
+    operands: '[target]',
+    summary: 'what was done, by whom and why, the newest first',
+    options: [...chooseBy, limit],
+    details: `Of a target: what was done to it, to what lies in it, and to what holds it. --since and --until are about when it
+happened. A set (an import, a feed) is one row with a count.
+
+${times}
+
+Examples:
+  falcodrop history 203.0.113.66
+  falcodrop history --since yesterday --owner hand
+  falcodrop history --rule 'Inbound SSH Connection' --limit 50 --json`,
+  },
+  import: {
+    operands: '<file>',
+    summary: 'block what a file names ("-" = stdin)',
+    options: [
+      { flags: '--for <duration>', text: 'how long, where a line does not say: 90s, 5m, 1h, 2d, 1w (default 1h)' },
+      { flags: '--forever', text: 'without an end; the default with --feed' },
+      { flags: '--monitor', text: 'count packets, drop nothing' },
+      { flags: '--reason <text>', text: 'why, for the history' },
+      { flags: '--feed <name>', text: 'whose claims they are: feed:NAME' },
+      { flags: '--replace', text: "make the feed's set equal to the file: what it lacks is withdrawn" },
+      dryRun,
+      yes,
+    ],
+    details: `One target a line; "#" begins a comment. Or JSON lines, as "falcodrop export" writes them: their owner, mode and end are
+kept. All lines are read before anything is done: with a bad one nothing is (exit 2), and each is named. What
+the guard refuses is named and left out, the rest is done (exit 3). What is blocked as long already is left as
+it is; an end that would move by less than a hundredth, and less than a minute, is not moved. Importing the
+same file again says "unchanged". With --replace an empty file asks before it ends all of the feed's claims.
+
+Examples:
+  falcodrop import addresses.txt --for 1w --reason 'abuse report 4711'
+  curl -s https://feeds.example/drop.txt | falcodrop import - --feed example --replace
+  ssh other falcodrop export | falcodrop import - --dry-run`,
+  },
+  export: {
+    operands: '',
+    summary: 'all claims as JSON lines, which import takes back',
+    options: [...chooseBy, limit],
+    details: `One line a claim, sorted by address. Feeds' sets and policies' claims keep their owners.
+
+Examples:
+  falcodrop export > claims.jsonl
+  falcodrop export --owner hand --within 2001:db8::/32`,
+  },
+  undo: {
+    operands: '',
+    summary: 'take back what policies did lately',
+    options: [
+      { flags: '--since <time>', text: 'what was done then or later: 15m (ago; the default), today 14:00' },
+      { flags: '--owner <owner>', text: 'policy (all of them; the default) or policy:NAME' },
+      { flags: '--rule <name>', text: 'of alerts of this Falco rule alone' },
+      { flags: '--within <prefix>', text: 'targets that lie in it whole' },
+      dryRun,
+      yes,
+    ],
+    details: `Claims that were made in that time are withdrawn; those that were extended get back the end they had, if that
+is still to come. Hands' and feeds' claims go on. It lists them and asks.
+
+Examples:
+  falcodrop undo --dry-run
+  falcodrop undo --since 1h --owner policy:ssh --yes`,
+  },
+  reconcile: {
+    operands: '',
+    summary: 'make maps and ledger equal',
+    options: [dryRun],
+    details: `The daemon does it at its start and every ten minutes, and "attach" before the first packet meets fresh maps.
+What the ledger knows nothing of is adopted, or removed where the configuration says "foreign: remove".
+
+Example:
+  falcodrop reconcile --dry-run`,
+  },
+  backup: {
+    operands: '<file>',
+    summary: 'a copy of the ledger, while it is in use ("-" = stdout)',
+    options: [{ flags: '--replace', text: 'write over a file that is there' }],
+    details: `Everything that is wanted, with reasons and history, as one file (SQLite), readable by its owner alone.
+
+Example:
+  falcodrop backup /root/falcodrop-ledger.db`,
+  },
+  restore: {
+    operands: '<file>',
+    summary: 'make the ledger what a backup holds',
+    options: [dryRun, yes],
+    details: `Claims and history become those of the backup, in one step; a running daemon goes on with them. The file is
+checked first: nothing changes when it is damaged. Drops go on as they are until "falcodrop reconcile" (or the
+daemon's next one) makes the maps equal: claims of the backup that live are put in force again, and what is
+blocked and not in it is adopted, not ended.
+
+Example:
+  falcodrop restore /root/falcodrop-ledger.db && falcodrop reconcile`,
   },
   run: {
     operands: '',
@@ -140,6 +282,9 @@ export const otherWords: Readonly<Record<string, VerbName>> = {
   deny: 'block',
   drop: 'block',
   undrop: 'unblock',
+  log: 'history',
+  revert: 'undo',
+  dump: 'export',
   load: 'attach',
   unload: 'detach',
   ls: 'list',

@@ -126,6 +126,12 @@ export class Answer {
     this.#say(text);
   }
 
+  /** How far it is, over what was said before; on a terminal alone, and empty to take it away. */
+  progress(text: string): void {
+    if (this.json || (this.#errors as { isTTY?: boolean }).isTTY !== true) return;
+    this.#errors.write(`\r${text}\x1b[K`);
+  }
+
   #say(text: string): void {
     void this.flush(); // in order where both go to one terminal
     this.#errors.write(`${text}\n`);

@@ -86,7 +86,7 @@ export function entryRow(entry: Entry, nowMs: number): Row {
 }
 
 /** `05:31:02 (59m)` today, `11-23 05:31 (1d)` this year, else the day; in full where the offset is another one. */
-function shortEnd(seconds: number | null, nowMs: number): string {
+export function shortEnd(seconds: number | null, nowMs: number): string {
   if (seconds === null) return 'never';
   if (seconds === 0) return 'ended';
   const end = nowMs + seconds * 1000;

@@ -1,0 +1,525 @@
+/**
+ * `falcodrop import FILE|-`: targets of a file become claims.
+ *
+ * All lines are read before anything is done. What is to be done is found by going through the sorted file and the ledger's
+ * claims side by side; what is as it should be already is not touched, and leaves no trace. Then it is done in slices, each
+ * one hold of the lock and one transaction.
+ */
+import { comparePrefixes, formatPrefix, isHost, type Prefix } from '../address/prefix.ts';
+import { slice } from '../blocklist/blocklist.ts';
+import type { Owner, Wish } from '../blocklist/claims.ts';
+import { fromWall } from '../blocklist/ledger/clock.ts';
+import { keyOfTarget } from '../blocklist/ledger/key.ts';
+import type { Ledger } from '../blocklist/ledger/ledger.ts';
+import { type CauseId, type Claim, forEver, never, type SetCause } from '../blocklist/ledger/record.ts';
+import { FalcodropError } from '../errors.ts';
+import { attachedIfindexes } from '../host/attached.ts';
+import { readCaller } from '../host/caller.ts';
+import { readHostFacts } from '../host/facts.ts';
+import { guard, type Refusal } from '../judge/guard/guard.ts';
+import { pinDirOf } from '../kernel/pins.ts';
+import { parseDuration } from '../time/duration.ts';
+import { type Call, flag, text } from './call.ts';
+import { type Hand, openHand } from './hand.ts';
+import { readImportLine } from './import-line.ts';
+import { openInput, unreadable } from './input.ts';
+import { linesOf } from './lines.ts';
+import { RefusedError } from './output/answer.ts';
+import { clean } from './output/clean.ts';
+import { local, utc } from './output/moment.ts';
+import { ask } from './question.ts';
+import { readHandSettings } from './settings.ts';
+import { type Group, type TableWish, WishTable } from './wish-table.ts';
+
+const defaultSeconds = 3600;
+
+/** Wrong lines, and refused ones, that are named; of the rest the number is told. */
+const mostNamed = 20;
+
+/** As many as the largest map may hold. */
+const mostLines = 1 << 24;
+
+/** An end is not moved for so little: repeating an import changes nothing. */
+const leastMoveMs = 2_000;
+const mostSlackMs = 60_000;
+const slackShare = 0.01;
+
+/** Between two words of how far it is. */
+const progressEveryMs = 200;
+
+interface Terms {
+  /** null = for ever. */
+  readonly seconds: number | null;
+  readonly mode: 'enforce' | 'monitor';
+  readonly reason: string | null;
+  readonly feed: Owner | null;
+  readonly replace: boolean;
+  readonly isDryRun: boolean;
+  readonly file: string;
+}
+
+type Deed = 'block' | 'extend' | 'replace';
+
+/** What is to be done with a row of the table. */
+interface Planned {
+  readonly deed: Deed;
+  readonly row: number;
+  /** A second wish on a claim that was replaced just now. */
+  readonly isSecond: boolean;
+}
+
+interface Counts {
+  lines: number;
+  targets: number;
+  blocked: number;
+  extended: number;
+  replaced: number;
+  unchanged: number;
+  withdrawn: number;
+  refused: number;
+  ended: number;
+}
+
+export async function importTargets(call: Call): Promise<void> {
+  const { answer, clock } = call;
+  const terms = readTerms(call);
+  const nowMs = clock.now();
+  const counts: Counts = {
+    lines: 0,
+    targets: 0,
+    blocked: 0,
+    extended: 0,
+    replaced: 0,
+    unchanged: 0,
+    withdrawn: 0,
+    refused: 0,
+    ended: 0,
+  };
+  const table = await readTable(call, terms, counts, nowMs);
+  if (table === null) return;
+  const rows = await allowedRows(call, table, counts);
+  if (table.reasonsLeftOut > 0) {
+    answer.note(`${table.reasonsLeftOut} lines have a reason each: more than are kept, and theirs are left out`);
+  }
+
+  // From here on as the service.
+  const hand = openHand(call);
+  try {
+    const { ledger } = hand;
+    if (ledger === null) throw hand.trouble ?? new FalcodropError('ledger_missing', 'there is no ledger');
+    const { planned, surplus } = plan(ledger, table, rows, terms, counts, nowMs);
+    if (rows.length === 0 && surplus.length > 0 && !terms.isDryRun) {
+      await ask(call, `The file names no target. End all ${surplus.length} claims of ${terms.feed}?`);
+    }
+    if (terms.isDryRun) await foretell(call, table, planned, surplus, terms, counts, nowMs);
+    else await carryOut(call, hand, table, planned, surplus, terms, counts);
+  } finally {
+    answer.progress('');
+    hand.close();
+  }
+  tell(call, counts, terms);
+}
+
+/** Throws `usage`, `duration_invalid`. */
+function readTerms(call: Call): Terms {
+  const given = text(call, 'for');
+  const isForever = flag(call, 'forever');
+  const name = text(call, 'feed');
+  const replace = flag(call, 'replace');
+  if (given !== undefined && isForever) {
+    throw new FalcodropError('usage', '--for and --forever exclude each other', 'give one of them');
+  }
+  if (name !== undefined && !/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name)) {
+    throw new FalcodropError(
+      'usage',
+      `${JSON.stringify(name.slice(0, 80))} is no name of a feed`,
+      'take letters, digits, ".", "_" and "-", 64 at most',
+    );
+  }
+  if (replace && name === undefined) {
+    throw new FalcodropError(
+      'usage',
+      '--replace is about a feed: what hands and policies wish is not in a file',
+      'falcodrop import FILE --feed NAME --replace',
+    );
+  }
+  const usual = name === undefined && !isForever ? defaultSeconds : null;
+  return {
+    seconds: given === undefined ? usual : parseDuration(given),
+    mode: flag(call, 'monitor') ? 'monitor' : 'enforce',
+    reason: text(call, 'reason') ?? null,
+    feed: name === undefined ? null : `feed:${name}`,
+    replace,
+    isDryRun: flag(call, 'dryRun'),
+    file: call.operands[0] ?? '-',
+  };
+}
+
+const endAfter = (seconds: number | null, nowMs: number): number =>
+  seconds === null ? Number.POSITIVE_INFINITY : nowMs + seconds * 1000;
+
+/** Null when a line was wrong: each is named, and nothing may be done. */
+async function readTable(call: Call, terms: Terms, counts: Counts, nowMs: number): Promise<WishTable | null> {
+  const { answer } = call;
+  const table = new WishTable(endAfter(terms.seconds, nowMs));
+  let wrong = 0;
+  const isWrong = (n: number, message: string, hint?: string): void => {
+    // For people lines count from 1, as in an editor.
+    if (++wrong <= mostNamed) answer.fail(new FalcodropError('import_invalid', `line ${n + 1}: ${message}`, hint));
+  };
+  const plain: Group = { owner: terms.feed ?? 'hand', mode: terms.mode, reason: terms.reason };
+  try {
+    for await (const { n, text: line } of linesOf(openInput(terms.file))) {
+      if (line === null) {
+        isWrong(n, 'it is longer than any line should be');
+        continue;
+      }
+      try {
+        const read = readImportLine(line);
+        if (read === null) continue;
+        if (++counts.lines > mostLines) {
+          throw new FalcodropError('usage', `the file has more than ${mostLines} targets`, 'no map holds so many');
+        }
+        const { target, owner, mode, endMs, reason } = read;
+        if (endMs !== undefined && endMs !== null && endMs <= nowMs) {
+          counts.ended++;
+          continue;
+        }
+        const group =
+          owner === undefined && mode === undefined && reason === undefined
+            ? plain
+            : { owner: terms.feed ?? owner ?? 'hand', mode: mode ?? terms.mode, reason: reason ?? terms.reason };
+        table.add(target, group, endMs === undefined ? Number.NaN : (endMs ?? Number.POSITIVE_INFINITY));
+      } catch (error) {
+        if (!(error instanceof FalcodropError) || error.code !== 'import_invalid') throw error;
+        isWrong(n, error.message, error.hint);
+      }
+    }
+  } catch (error) {
+    throw unreadable(terms.file, error);
+  }
+  if (wrong === 0) return table;
+  const more = wrong > mostNamed ? `${wrong - mostNamed} more lines are wrong; ` : '';
+  answer.fail(new FalcodropError('import_invalid', `${more}nothing was done`, 'mend the lines, or take them out'));
+  return null;
+}
+
+/** Sorted, without what the guard refuses: that is named. */
+async function allowedRows(call: Call, table: WishTable, counts: Counts): Promise<Uint32Array> {
+  const { answer } = call;
+  const pinDir = pinDirOf(call.environment);
+  const settings = await readHandSettings(call);
+  const host = readHostFacts({ attachedIfindexes: attachedIfindexes(pinDir), aliases: settings.hostAliases });
+  const caller = readCaller(call.environment)?.client ?? null;
+  const rows = table.sorted();
+  let kept = 0;
+  let before: Prefix | null = null;
+  let verdict: Refusal | null = null;
+  for (const row of rows) {
+    const { target } = table.at(row);
+    if (before === null || comparePrefixes(before, target) !== 0) {
+      verdict = guard(target, host, settings.guard, caller);
+      counts.targets++;
+    }
+    before = target;
+    if (verdict === null) rows[kept++] = row;
+    else if (++counts.refused <= mostNamed) answer.fail(refused(verdict));
+  }
+  if (counts.refused > mostNamed) {
+    answer.fail(new RefusedError('more', `${counts.refused - mostNamed} more lines are refused`, hintOfRefusal));
+  }
+  return rows.subarray(0, kept);
+}
+
+const hintOfRefusal = 'it is left out, the rest is done; root may block one all the same: falcodrop block --force';
+
+function refused({ reason, detail }: Refusal): FalcodropError {
+  return new RefusedError(reason, `refused: ${detail}`, hintOfRefusal);
+}
+
+interface Plan {
+  readonly planned: readonly Planned[];
+  /** Of the feed, and not in the file. */
+  readonly surplus: readonly Prefix[];
+}
+
+/** The sorted rows and the ledger's claims side by side. */
+function plan(ledger: Ledger, table: WishTable, rows: Uint32Array, terms: Terms, counts: Counts, nowMs: number): Plan {
+  const anchor = ledger.anchor();
+  const ledgerEnd = ({ endMs }: TableWish): number => {
+    const end = Number.isNaN(endMs) ? endAfter(terms.seconds, nowMs) : endMs;
+    return end === Number.POSITIVE_INFINITY ? forEver : fromWall(anchor, end);
+  };
+  const planned: Planned[] = [];
+  const surplus: Prefix[] = [];
+  const claims = ledger.claims(terms.feed === null ? {} : { owner: terms.feed });
+  try {
+    let next = claims.next();
+    let row = 0;
+    while (row < rows.length || next.done !== true) {
+      const wish = row < rows.length ? table.at(rows[row] ?? 0) : null;
+      const key = next.done === true ? null : keyOfTarget(next.value.target).toString('latin1');
+      if (key !== null && next.done !== true && (wish === null || key < wish.key)) {
+        if (terms.replace) surplus.push(next.value.target);
+        next = claims.next();
+        continue;
+      }
+      if (wish === null) break;
+      // All claims on this target, then all rows.
+      const there: Claim[] = [];
+      while (next.done !== true && keyOfTarget(next.value.target).toString('latin1') === wish.key) {
+        there.push(next.value);
+        next = claims.next();
+      }
+      while (row < rows.length) {
+        const [first, second] = rowsOfClaim(table, rows, row);
+        if (first === undefined || first.key !== wish.key) break;
+        const claim = there.find(({ owner }) => owner === first.group.owner) ?? null;
+        const wanted = endsOf([first, second], ledgerEnd);
+        const deeds = decide(claim, wanted, terms.replace, anchor.ledgerMs);
+        for (const [index, one] of [first, second].entries()) {
+          if (one === undefined) continue;
+          const deed = deeds[one.group.mode];
+          if (deed === null) counts.unchanged++;
+          else planned.push({ deed, row: rows[row + index] ?? 0, isSecond: index > 0 && deed === 'replace' });
+        }
+        row += second === undefined ? 1 : 2;
+      }
+    }
+  } finally {
+    claims.return(undefined);
+  }
+  return { planned, surplus };
+}
+
+/** At most two: it drops, and it counts for longer. */
+function rowsOfClaim(table: WishTable, rows: Uint32Array, at: number): [TableWish | undefined, TableWish | undefined] {
+  const first = at < rows.length ? table.at(rows[at] ?? 0) : undefined;
+  const second = at + 1 < rows.length ? table.at(rows[at + 1] ?? 0) : undefined;
+  const isSame = first !== undefined && second?.key === first.key && second.group.owner === first.group.owner;
+  return [first, isSame ? second : undefined];
+}
+
+interface Wanted {
+  readonly enforce: number;
+  readonly monitor: number;
+}
+
+function endsOf(wishes: readonly (TableWish | undefined)[], ledgerEnd: (wish: TableWish) => number): Wanted {
+  const of = (mode: 'enforce' | 'monitor'): number => {
+    const wish = wishes.find((one) => one?.group.mode === mode);
+    return wish === undefined ? never : ledgerEnd(wish);
+  };
+  return { enforce: of('enforce'), monitor: of('monitor') };
+}
+
+/** What each of the two ends needs; null = nothing. */
+function decide(
+  claim: Claim | null,
+  wanted: Wanted,
+  isExact: boolean,
+  now: number,
+): Readonly<Record<'enforce' | 'monitor', Deed | null>> {
+  if (claim === null) return { enforce: 'block', monitor: 'block' };
+  const isReached = (held: number, end: number): boolean => held >= end - slack(end, now);
+  const isSame = (held: number, end: number): boolean =>
+    isReached(held, end) && (isReached(end, held) || Math.max(held, end) <= now);
+  if (isExact) {
+    const isEqual = isSame(claim.dropEnd, wanted.enforce) && isSame(claim.countEnd, wanted.monitor);
+    const deed = isEqual ? null : 'replace';
+    return { enforce: deed, monitor: deed };
+  }
+  return {
+    enforce: isReached(claim.dropEnd, wanted.enforce) ? null : 'extend',
+    monitor: isReached(claim.countEnd, wanted.monitor) ? null : 'extend',
+  };
+}
+
+function slack(end: number, now: number): number {
+  if (end === forEver || end === never) return 0;
+  return Math.max(leastMoveMs, Math.min(mostSlackMs, (end - now) * slackShare));
+}
+
+const seldom = () => {
+  let last = 0;
+  return (nowMs: number): boolean => {
+    if (nowMs - last < progressEveryMs) return false;
+    last = nowMs;
+    return true;
+  };
+};
+
+/** Throws `map_full` when there is no more room; what was done until then stays. */
+async function carryOut(
+  call: Call,
+  hand: Hand,
+  table: WishTable,
+  planned: readonly Planned[],
+  surplus: readonly Prefix[],
+  terms: Terms,
+  counts: Counts,
+): Promise<void> {
+  const { answer, clock } = call;
+  const total = planned.length + surplus.length;
+  const isDue = seldom();
+  const say = async (done: number): Promise<void> => {
+    if (isDue(performance.now())) answer.progress(`${done} of ${total}`);
+    // Signals are heard between slices.
+    await new Promise((resolve) => setImmediate(resolve));
+  };
+  const causes = causesOf(hand, terms);
+  requireRoom(hand, table, planned);
+
+  // What a feed no longer has makes room for what it has now.
+  const withdrawn = surplus.length === 0 || terms.feed === null ? null : causes({ reason: terms.reason });
+  for (let first = 0; first < surplus.length && terms.feed !== null && withdrawn !== null; first += slice) {
+    const targets = surplus.slice(first, first + slice);
+    await hand.blocklist.unblockMany(targets, { owners: [terms.feed], cause: withdrawn });
+    counts.withdrawn += targets.length;
+    await say(first);
+  }
+
+  let done = surplus.length;
+  const nothing: Planned[] = [];
+  // A second wish on a claim is a raise of what the first has set exactly.
+  const replaced = planned.filter(({ deed, isSecond }) => deed === 'replace' && !isSecond);
+  const raised =
+    replaced.length === 0 ? planned : planned.filter(({ deed, isSecond }) => deed !== 'replace' || isSecond);
+  for (const [part, replace] of [
+    [replaced, true],
+    [planned.length === replaced.length ? nothing : raised, false],
+  ] as const) {
+    for (let first = 0; first < part.length; first += slice) {
+      const some = part.slice(first, first + slice);
+      const wishes = some.map(({ row }): Wish => {
+        const { target, group, endMs } = table.at(row);
+        return {
+          target,
+          owner: group.owner,
+          mode: group.mode,
+          seconds: secondsTo(endMs, terms, clock.now()),
+          cause: causes(group),
+        };
+      });
+      const outcomes = await hand.blocklist.blockMany(wishes, { replace });
+      let full: FalcodropError | null = null;
+      for (const [index, outcome] of outcomes.entries()) {
+        const deed = some[index]?.deed;
+        if (outcome instanceof FalcodropError) full ??= outcome;
+        else if (deed === 'block') counts.blocked++;
+        else if (deed === 'extend') counts.extended++;
+        else counts.replaced++;
+      }
+      done += some.length;
+      if (full !== null) {
+        answer.progress('');
+        const rest = total - counts.withdrawn - counts.blocked - counts.extended - counts.replaced;
+        answer.fail(new FalcodropError(full.code, `${full.message}; ${rest} were left out`, full.hint));
+        return;
+      }
+      await say(done);
+    }
+  }
+}
+
+/** A file that no map could hold is refused before anything is done. */
+function requireRoom({ blocklist }: Hand, table: WishTable, planned: readonly Planned[]): void {
+  const needed = new Map<string, number>();
+  for (const { deed, row } of planned) {
+    if (deed !== 'block') continue;
+    const { target } = table.at(row);
+    const map = `blocked_${isHost(target) ? '' : 'cidr_'}v${target.address.family}` as const;
+    needed.set(map, (needed.get(map) ?? 0) + 1);
+  }
+  for (const map of ['blocked_v4', 'blocked_v6', 'blocked_cidr_v4', 'blocked_cidr_v6'] as const) {
+    const count = needed.get(map) ?? 0;
+    const room = blocklist.set.blockMap(map).info.maxEntries;
+    if (count > room) {
+      throw new FalcodropError(
+        'map_full',
+        `the file has ${count} targets for ${map}, which has room for ${room}: nothing was done`,
+        'make the maps larger: falcodrop detach --all --purge, then attach with --addresses or --prefixes',
+      );
+    }
+  }
+}
+
+/** One row for all that has the same reason, made when it is first needed. */
+function causesOf({ ledger, because }: Hand, { feed, file, reason }: Terms): (group: Pick<Group, 'reason'>) => CauseId {
+  const made = new Map<string | null, CauseId>();
+  const name = feed === null ? (file === '-' ? 'stdin' : file) : feed.slice('feed:'.length);
+  return ({ reason: own }) => {
+    const known = made.get(own);
+    if (known !== undefined) return known;
+    if (ledger === null) throw new FalcodropError('ledger_missing', 'there is no ledger');
+    const { hand } = because(null);
+    const cause: SetCause = { kind: feed === null ? 'import' : 'feed', name, hand, reason: own ?? reason };
+    const id = ledger.addCause(cause);
+    made.set(own, id);
+    return id;
+  };
+}
+
+function secondsTo(endMs: number, terms: Terms, nowMs: number): number | null {
+  if (Number.isNaN(endMs)) return terms.seconds;
+  if (endMs === Number.POSITIVE_INFINITY) return null;
+  // What ends while the file is worked through still gets its moment.
+  return Math.max(0.001, (endMs - nowMs) / 1000);
+}
+
+/** Every change that would be made. */
+async function foretell(
+  call: Call,
+  table: WishTable,
+  planned: readonly Planned[],
+  surplus: readonly Prefix[],
+  terms: Terms,
+  counts: Counts,
+  nowMs: number,
+): Promise<void> {
+  const { answer } = call;
+  const say = async (would: string, target: Prefix, owner: Owner, mode: string, endMs: number | null) => {
+    const end = endMs === null || endMs === Number.POSITIVE_INFINITY ? null : endMs;
+    const name = formatPrefix(target);
+    if (answer.json) {
+      answer.object({ target: name, owner, mode, would, ends_at: end === null ? null : utc(end) });
+    } else if (would === 'withdraw') {
+      answer.line(`would withdraw ${name} (${clean(owner)})`);
+    } else {
+      const until = end === null ? 'for ever' : `until ${local(end)}`;
+      answer.line(`would ${would} ${name} ${until} (${clean(owner)}${mode === 'monitor' ? ', monitor' : ''})`);
+    }
+    if (answer.full) await answer.flush();
+  };
+  for (const target of surplus) await say('withdraw', target, terms.feed ?? 'hand', terms.mode, null);
+  counts.withdrawn = surplus.length;
+  for (const { deed, row } of planned) {
+    const { target, group, endMs } = table.at(row);
+    await say(deed, target, group.owner, group.mode, Number.isNaN(endMs) ? endAfter(terms.seconds, nowMs) : endMs);
+    if (answer.closed) return;
+    if (deed === 'block') counts.blocked++;
+    else if (deed === 'extend') counts.extended++;
+    else counts.replaced++;
+  }
+}
+
+function tell({ answer }: Call, counts: Counts, { isDryRun }: Terms): void {
+  const { blocked, extended, replaced, withdrawn, unchanged, refused: left, ended } = counts;
+  const changed = blocked + extended + replaced + withdrawn;
+  if (answer.json) {
+    answer.object({ status: changed === 0 ? 'unchanged' : 'changed', ...counts, dry_run: isDryRun });
+    return;
+  }
+  const parts = [
+    [blocked, 'blocked'],
+    [extended, 'extended'],
+    [replaced, 'replaced'],
+    [withdrawn, 'withdrawn'],
+    [unchanged, 'unchanged'],
+    [left, 'refused'],
+    [ended, 'ended already'],
+  ] as const;
+  const said = parts.filter(([count]) => count > 0).map(([count, what]) => `${count} ${what}`);
+  const what = changed === 0 ? 'unchanged' : isDryRun ? 'would be' : 'done';
+  answer.line(said.length === 0 ? 'unchanged: the file names no target' : `${what}: ${said.join(', ')}`);
+}

@@ -1,0 +1,47 @@
+/** A block with its claims in both forms. */
+import type { Block } from '../blocks.ts';
+import { claimObject, handText, secondsOf, type ToldClaim } from '../claims.ts';
+import { clean } from './clean.ts';
+import { type EntryObject, entryColumns, entryObject, entryRow, shortEnd } from './entry.ts';
+import type { Column, Row } from './table.ts';
+
+/** Characters of a reason or rule in a table. */
+const longestWhy = 60;
+
+/** An entry's keys, then `claims`: null where the ledger can not be read. */
+export function blockObject(
+  { entry, claims }: Block,
+  nowMs: number,
+): EntryObject & { readonly claims: readonly object[] | null } {
+  return {
+    ...entryObject(entry, nowMs),
+    claims: claims === null ? null : claims.map((claim) => claimObject(claim, nowMs)),
+  };
+}
+
+export function blockColumns(nowMs: number): readonly Column[] {
+  return [...entryColumns(nowMs), { title: 'WHY' }];
+}
+
+/** One row, and one below it for each claim where there are several. */
+export function* blockRows({ entry, claims }: Block, nowMs: number): Generator<Row> {
+  const [target = '', state = '', end = '', owners = '', ...counts] = entryRow(entry, nowMs);
+  const [first, ...more] = claims ?? [];
+  if (first === undefined) {
+    yield [target, state, end, owners, ...counts, ''];
+  } else if (more.length === 0) {
+    yield [target, state, end, clean(first.owner, 70), ...counts, whyText(first)];
+  } else {
+    yield [target, state, end, `${more.length + 1} claims`, ...counts, ''];
+    for (const claim of [first, ...more]) {
+      const claimEnd = shortEnd(secondsOf(claim), nowMs);
+      yield ['', claim.mode, claimEnd, clean(claim.owner, 70), '', '', '', whyText(claim)];
+    }
+  }
+}
+
+/** The rule, or the reason, or who it was. */
+export function whyText({ rule, reason, by }: Pick<ToldClaim, 'rule' | 'reason' | 'by'>): string {
+  const text = rule ?? reason ?? (by === null ? '' : handText(by));
+  return clean(text, longestWhy);
+}
