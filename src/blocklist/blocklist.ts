@@ -66,25 +66,41 @@ interface Pending {
 export class Blocklist {
   readonly pinDir: string;
   readonly #book: Book;
+  /** The drop clock was made right; by how much. */
+  readonly #onClock: (movedNs: bigint) => void;
   #set: PinnedSet;
   /** Automatic blocks not yet seen under the lock, by target; of one owner's in one mode the longest. */
   #unsettled = new Map<string, Map<string, Pending>>();
   #settling: Promise<void> | null = null;
 
   /** Throws `pin_dir_missing`, `not_permitted`, `layout_mismatch`. Adopts whatever is pinned: the maps are the truth. */
-  static open(pinDir: string, { book = noBook }: { book?: Book } = {}): Blocklist {
-    return new Blocklist(pinDir, book);
+  static open(
+    pinDir: string,
+    { book = noBook, onClock = () => undefined }: { book?: Book; onClock?: (movedNs: bigint) => void } = {},
+  ): Blocklist {
+    return new Blocklist(pinDir, book, onClock);
   }
 
-  private constructor(pinDir: string, book: Book) {
+  private constructor(pinDir: string, book: Book, onClock: (movedNs: bigint) => void) {
     this.pinDir = pinDir;
     this.#book = book;
+    this.#onClock = onClock;
     this.#set = new PinnedSet(pinDir);
+    this.followSuspend();
   }
 
   /** The set in force, for those who only look. */
   get set(): PinnedSet {
     return this.#set;
+  }
+
+  /**
+   * Moves one word when the host was suspended, and every end with it. Done before anything is written too: an end reckoned
+   * with the clock of before the suspend would come too early by its length.
+   */
+  followSuspend(): void {
+    const movedNs = this.#set.followSuspend();
+    if (movedNs !== null) this.#onClock(movedNs);
   }
 
   /** One of {@link blockMany}. */
@@ -132,6 +148,7 @@ export class Blocklist {
    */
   blockAtOnce(wish: Wish): BlockStatus | 'queued' {
     if (!isHost(wish.target)) throw new RangeError('prefixes are only blocked under the lock');
+    this.followSuspend();
     const ends = endsOf(wish, this.#set.now());
     if (this.#insertUnlocked(wish.target, ends)) {
       this.#remember(wish, ends);
@@ -241,6 +258,7 @@ export class Blocklist {
 
   /** Removes what has ended, in slices, re-reading each entry under the lock. Resolves to how many went. */
   async reap(): Promise<number> {
+    this.followSuspend();
     let reaped = 0;
     for (const name of blockMapNames) {
       let ended: Prefix[] = [];
@@ -456,6 +474,7 @@ export class Blocklist {
       );
     }
     try {
+      this.followSuspend();
       return await work(this.#set);
     } finally {
       lock.release();

@@ -66,7 +66,13 @@ export function openHand(call: Call): Hand {
   });
   const book = audited(ledger === null ? bookOfTrouble(trouble) : bookOf(ledger), audit);
   try {
-    const blocklist = Blocklist.open(pinDir, { book });
+    const blocklist = Blocklist.open(pinDir, {
+      book,
+      onClock: (movedNs) => {
+        const seconds = (Number(movedNs / 1_000_000n) / 1000).toFixed(1);
+        call.answer.note(`the clock of all ends was moved by ${seconds} s, the time that this host was suspended`);
+      },
+    });
     return {
       blocklist,
       ledger,

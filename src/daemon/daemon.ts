@@ -174,7 +174,11 @@ function openBlocklist(
 ): Blocklist {
   const book = openBook({ pinDir, stateDir, logger, onOpen: reconcileNow });
   closers.push(() => book.close());
-  return Blocklist.open(pinDir, { book });
+  return Blocklist.open(pinDir, {
+    book,
+    onClock: (movedNs) =>
+      logger.warn({ movedMs: Number(movedNs / 1_000_000n) }, 'suspended: the clock of all ends was moved'),
+  });
 }
 
 /** Runs `work` now and then, and when it is asked to; never twice at once. */

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { bitsOf } from '../address/address.ts';
 import { isHost, type Prefix } from '../address/prefix.ts';
 import { FalcodropError } from '../errors.ts';
-import { dropNow } from './clock.ts';
+import { dropNow, followSuspend } from './clock.ts';
 import {
   type BlockValue,
   change_operation,
@@ -104,6 +104,11 @@ export class PinnedSet {
   /** The drop clock now. */
   now(): bigint {
     return dropNow(this.hints);
+  }
+
+  /** Makes the drop clock right after a suspend, for every entry at once; by how many ns it moved, null: it was right. */
+  followSuspend(): bigint | null {
+    return followSuspend(this.hints);
   }
 
   /**
