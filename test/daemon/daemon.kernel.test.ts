@@ -20,7 +20,7 @@ interface Daemon {
 }
 
 async function start(lab: Lab, namespace: string, environment: NodeJS.ProcessEnv = {}): Promise<Daemon> {
-  const child = lab.spawn(namespace, [process.execPath, script, lab.pinDir, 'edge'], {
+  const child = lab.spawn(namespace, [process.execPath, script, lab.pinDir, join(lab.directory, 'state'), 'edge'], {
     stdio: ['ignore', 'ignore', 'pipe'],
     env: { ...process.env, ...environment },
   });
