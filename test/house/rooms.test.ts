@@ -102,6 +102,7 @@ describe('the import table', () => {
         const cases: (readonly [name: string, specifier: string, allowed: boolean])[] = [
           ['here', './here.ts', true],
           ['errors', `${up}errors.ts`, true],
+          ['fault', `${up}fault.ts`, true],
           ['main', `${up}main.ts`, false],
         ];
         if (up === '../../') cases.push(['own-root', '../own.ts', true], ['own-sibling', '../other/x.ts', true]);

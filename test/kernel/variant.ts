@@ -32,7 +32,7 @@ export function compileVariant(lab: Lab, name: string, change: (source: string) 
 export function buildVariant(lab: Lab, name: string, change: (source: string) => string): string {
   compileVariant(lab, name, change);
   const directory = join(lab.directory, name);
-  for (const room of ['errors.ts', 'address', 'time', 'kernel']) {
+  for (const room of ['errors.ts', 'fault.ts', 'address', 'time', 'kernel']) {
     cpSync(join(root, 'src', room), join(directory, 'src', room), { recursive: true });
   }
   mkdirSync(join(directory, 'test/kernel'), { recursive: true });
