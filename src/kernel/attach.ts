@@ -455,6 +455,9 @@ export async function detach(
     const done: DetachOutcome[] = [];
     for (const ifindex of chosen) {
       const link = native().openLink(linkPin(paths, ifindex));
+      // The same index in another network namespace is another interface: by its program it is known whose the pin is.
+      const { programId } = link.info;
+      const here = links.find((candidate) => candidate.ifindex === ifindex && candidate.xdp.programId === programId);
       try {
         link.detach();
       } finally {
@@ -462,7 +465,7 @@ export async function detach(
       }
       unlinkSync(linkPin(paths, ifindex));
       freeSlot(paths, ifindex);
-      done.push({ ifindex, name: links.find((candidate) => candidate.ifindex === ifindex)?.name ?? `if${ifindex}` });
+      done.push({ ifindex, name: here?.name ?? `if${ifindex}` });
     }
     if (purge) {
       const left = readPins(paths);

@@ -290,6 +290,10 @@ describe('attach', () => {
       expect(lab.attach(two, ['z'])).toMatchObject([{ status: 'attached', attachment: { slot: 1 } }]);
       expect(held()).toBeDefined();
       expect(readdirSync(join(lab.pinDir, 'links'))).toHaveLength(2);
+      // all of them, theirs too: by a name that is not mistaken for one of ours
+      const detached = lab.detach(two, null).map(({ name }) => name);
+      expect(detached.sort()).toEqual([`if${lab.ifindex(one, 'x')}`, 'z']);
+      expect(held()).toBeUndefined();
     }));
 
   it('counts of a slot begin at nothing for its next interface', () =>
