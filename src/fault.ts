@@ -17,7 +17,7 @@ export const faults = {
   'replace.mapped': 'an entry was set exactly; the ledger has the former end',
 
   'unblock.unlisted': "root's own list forces it no more; ledger and map hold it",
-  'unblock.begun': 'the lock is held; nothing is written',
+  'unblock.begun': 'the lock is held; neither ledger nor map has changed',
   'unblock.recorded': 'a tombstone is committed; the map still drops',
   'unblock.mapped': 'the entry is gone, or what the other claims wish; the tombstone stays',
   'unblock.unhinted': 'the hint of a family without prefixes is cleared',

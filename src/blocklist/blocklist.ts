@@ -10,6 +10,7 @@
 import { bitsOf } from '../address/address.ts';
 import { formatPrefix, hostPrefix, isHost, maskPrefix, type Prefix } from '../address/prefix.ts';
 import { FalcodropError } from '../errors.ts';
+import { fault } from '../fault.ts';
 import { endAfter } from '../kernel/clock.ts';
 import { type BlockValue, never, ownerBits } from '../kernel/layout.ts';
 import { type FileLock, isNativeError, native } from '../kernel/native.ts';
@@ -122,6 +123,7 @@ export class Blocklist {
   ): Promise<(BlockOutcome | FalcodropError)[]> {
     if (wishes.length > slice) throw new RangeError(`at most ${slice} targets at once`);
     return this.locked(async (set) => {
+      fault('block.begun');
       const events: WishEvent[] = [];
       const outcomes = wishes.map((wish): BlockOutcome | FalcodropError => {
         const ends = endsOf(wish, set.now());
@@ -136,7 +138,9 @@ export class Blocklist {
           throw error;
         }
       });
+      fault('block.mapped');
       await this.#book.record(events);
+      fault('block.recorded');
       return outcomes;
     });
   }
@@ -151,6 +155,7 @@ export class Blocklist {
     this.followSuspend();
     const ends = endsOf(wish, this.#set.now());
     if (this.#insertUnlocked(wish.target, ends)) {
+      fault('automatic.mapped');
       this.#remember(wish, ends);
       return 'blocked';
     }
@@ -162,6 +167,7 @@ export class Blocklist {
     }
     try {
       const status = this.#raise(this.#set, wish.target, ends);
+      fault('automatic.raised');
       this.#remember(wish, ends);
       return status;
     } finally {
@@ -195,6 +201,7 @@ export class Blocklist {
   ): Promise<UnblockOutcome[]> {
     if (targets.length > slice) throw new RangeError(`at most ${slice} targets at once`);
     return this.locked(async (set) => {
+      fault('unblock.begun');
       const book = this.#book;
       const known = targets.map((target) => {
         this.#unsettled.delete(formatPrefix(target));
@@ -208,6 +215,7 @@ export class Blocklist {
       } catch (error) {
         trouble = error;
       }
+      fault('unblock.recorded');
       const outcomes = known.map(({ target, value, isThere }): UnblockOutcome => {
         if (!isThere) return { before: null, remaining: [] };
         const union = trouble === null ? unionOf(book.claimsOf(target), book.now()) : null;
@@ -218,7 +226,9 @@ export class Blocklist {
           remaining: union === null ? [] : union.owners,
         };
       });
+      fault('unblock.mapped');
       this.#unhint(set, targets);
+      fault('unblock.unhinted');
       if (trouble !== null) throw trouble;
       return outcomes;
     });
@@ -295,7 +305,9 @@ export class Blocklist {
       return gone;
     });
     // After the lock: an end that is not written down is found by the next reconcile, and nobody waits for it.
+    fault('reap.mapped');
     await this.#book.record(reaped.map((target) => ({ kind: 'end', target })));
+    fault('reap.recorded');
     return reaped.length;
   }
 
@@ -317,6 +329,7 @@ export class Blocklist {
       const wasLive = isLive(before, set.now());
       const change = set.change('raise', target, ends);
       if (change === 'absent') continue;
+      fault('extend.mapped');
       return wasLive ? (change === 'changed' ? 'extended' : 'unchanged') : 'blocked';
     }
     throw vanished(target);
@@ -331,6 +344,7 @@ export class Blocklist {
     // Without a ledger nobody knows whose an end is: the bits stay.
     const rest = union === null ? { ...ends, owners: before.owners } : endsOfUnion(union, book.now(), set.now());
     set.change('set', wish.target, unite(ends, rest));
+    fault('replace.mapped');
     return 'replaced';
   }
 
@@ -408,7 +422,9 @@ export class Blocklist {
         } finally {
           lock.release();
         }
+        fault('settle.raised');
         await this.#book.record(events);
+        fault('settle.recorded');
       }
     } finally {
       this.#settling = null;

@@ -11,6 +11,7 @@
  *   an entry the ledger knows nothing of           adopted, or removed where `foreign` says so
  */
 import { isHost, type Prefix } from '../address/prefix.ts';
+import { fault } from '../fault.ts';
 import { secondsLeft } from '../kernel/clock.ts';
 import { type BlockValue, type OwnerKind, ownerKinds } from '../kernel/layout.ts';
 import { blockMapNames, type PinnedSet } from '../kernel/set.ts';
@@ -57,6 +58,7 @@ export async function reconcile(blocklist: Blocklist, ledger: Ledger, options: R
   do {
     const { targets, next } = ledger.targets(after, slice);
     if (targets.length > 0) await blocklist.locked((set) => mendSlice(set, ledger, targets, options, tell));
+    fault('reconcile.sliced');
     after = next;
   } while (after !== null);
   await mendForeign(blocklist, ledger, options, tell);
@@ -90,6 +92,7 @@ function mendSlice(
       if (value !== null) {
         tell(target, 'removed');
         if (!dryRun) removeEntry(set, target);
+        fault('reconcile.removed');
       } else if (!isWithdrawn) {
         tell(target, 'ended');
       }
@@ -103,6 +106,7 @@ function mendSlice(
     }
   }
   if (!dryRun && events.length > 0) ledger.apply(events);
+  fault('reconcile.recorded');
 }
 
 interface Found {
@@ -143,6 +147,7 @@ function mendOne(
   if (dryRun) return;
   const ends = endsOfUnion(union, now, set.now());
   if (set.change('set', target, ends) === 'absent' && !set.insert(target, ends)) set.change('set', target, ends);
+  fault('reconcile.set');
 }
 
 /** Ends in the past are all the same, and what differs by the time between two readings is not different. */
@@ -178,6 +183,7 @@ async function mendForeign(blocklist: Blocklist, ledger: Ledger, options: Reconc
         events.push({ kind: 'wish', target, owner, ...held, adopted: true, cause: found });
       }
       if (options.dryRun !== true && events.length > 0) ledger.apply(events);
+      fault('reconcile.adopted');
     });
   }
 }

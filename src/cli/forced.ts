@@ -3,6 +3,7 @@
  * forged; a claim that the guard refuses comes back after a reboot only when it stands in root's own list too.
  */
 import { formatPrefix, type Prefix, readPrefix } from '../address/prefix.ts';
+import { fault } from '../fault.ts';
 import { readTrusted, writeTrusted } from './trusted.ts';
 
 export interface Forced {
@@ -43,6 +44,7 @@ export function addForced(stateDir: string, forced: Forced, nowMs: number): void
     ({ target, until }) => formatPrefix(target) !== formatPrefix(forced.target) && (until === null || until > nowMs),
   );
   write(stateDir, [...others, forced]);
+  fault('block.listed');
 }
 
 export function removeForced(stateDir: string, targets: readonly Prefix[]): void {
@@ -50,6 +52,7 @@ export function removeForced(stateDir: string, targets: readonly Prefix[]): void
   const before = readForced(stateDir);
   const after = before.filter(({ target }) => !gone.has(formatPrefix(target)));
   if (after.length < before.length) write(stateDir, after);
+  fault('unblock.unlisted');
 }
 
 function write(stateDir: string, forced: readonly Forced[]): void {

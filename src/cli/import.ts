@@ -13,6 +13,7 @@ import { keyOfTarget } from '../blocklist/ledger/key.ts';
 import type { Ledger } from '../blocklist/ledger/ledger.ts';
 import { type CauseId, type Claim, forEver, never, type SetCause } from '../blocklist/ledger/record.ts';
 import { FalcodropError } from '../errors.ts';
+import { fault } from '../fault.ts';
 import { attachedIfindexes } from '../host/attached.ts';
 import { readCaller } from '../host/caller.ts';
 import { readHostFacts } from '../host/facts.ts';
@@ -375,6 +376,7 @@ async function carryOut(
   for (let first = 0; first < surplus.length && terms.feed !== null && withdrawn !== null; first += slice) {
     const targets = surplus.slice(first, first + slice);
     await hand.blocklist.unblockMany(targets, { owners: [terms.feed], cause: withdrawn });
+    fault('import.withdrawn');
     counts.withdrawn += targets.length;
     await say(first);
   }
@@ -402,6 +404,7 @@ async function carryOut(
         };
       });
       const outcomes = await hand.blocklist.blockMany(wishes, { replace });
+      fault('import.sliced');
       let full: FalcodropError | null = null;
       for (const [index, outcome] of outcomes.entries()) {
         const deed = some[index]?.deed;
@@ -455,6 +458,7 @@ function causesOf({ ledger, because }: Hand, { feed, file, reason }: Terms): (gr
     const { hand } = because(null);
     const cause: SetCause = { kind: feed === null ? 'import' : 'feed', name, hand, reason: own ?? reason };
     const id = ledger.addCause(cause);
+    fault('import.caused');
     made.set(own, id);
     return id;
   };

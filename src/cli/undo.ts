@@ -7,6 +7,7 @@ import type { Ledger } from '../blocklist/ledger/ledger.ts';
 import { type Ends, type HistoryRow, never } from '../blocklist/ledger/record.ts';
 import { isLive } from '../blocklist/ledger/union.ts';
 import { FalcodropError } from '../errors.ts';
+import { fault } from '../fault.ts';
 import { type Call, flag, text } from './call.ts';
 import { secondsTo } from './claims.ts';
 import { type Filters, readFilters } from './filter.ts';
@@ -110,6 +111,7 @@ async function revert({ blocklist, because }: Hand, ledger: Ledger, reversals: r
       await blocklist.unblockMany(gone.slice(first, first + slice), { owners: [owner], action: 'undone', cause });
     }
   }
+  fault('undo.withdrawn');
   const now = ledger.now();
   const set: Wish[] = [];
   const raised: Wish[] = [];
@@ -132,6 +134,7 @@ async function revert({ blocklist, because }: Hand, ledger: Ledger, reversals: r
   ] as const) {
     for (let first = 0; first < wishes.length; first += slice) {
       const outcomes = await blocklist.blockMany(wishes.slice(first, first + slice), { replace, undo: replace });
+      fault('undo.set');
       const failed = outcomes.find((outcome) => outcome instanceof FalcodropError);
       if (failed !== undefined) throw failed;
     }

@@ -20,6 +20,7 @@ import {
 } from 'node:fs';
 import { basename, join } from 'node:path';
 import { FalcodropError } from '../errors.ts';
+import { fault } from '../fault.ts';
 import { count_kind, encodeSettings, FALCODROP_FORMAT, layout, MAX_SLOTS, mode } from './layout.ts';
 import {
   type BpfLink,
@@ -235,6 +236,7 @@ export async function attach(
   const mounted = preparePinDir(pinDir);
   const begun = !existsSync(paths.lock);
   let lock = await takeLock(paths, options.service);
+  fault('attach.locked');
   const outcomes: AttachOutcome[] = [];
   let made: string | null = null;
   try {
@@ -244,12 +246,14 @@ export async function attach(
     if (options.restore !== undefined && readPins(paths).length === 0) {
       lock.release();
       await options.restore();
+      fault('attach.restored');
       lock = await takeLock(paths, options.service);
     }
     const set = new PinnedSet(pinDir);
     try {
       if (made === null) requireSizes(set, options.sizes);
       setGlobalMode(set, options.globalMode ?? 'enforce');
+      fault('attach.moded');
       for (const link of wanted) outcomes.push(attachOne(paths, set, link, options.mode));
     } finally {
       set.close();
@@ -306,6 +310,7 @@ function attachOne(paths: PinPaths, set: PinnedSet, link: Link, wanted: XdpMode 
         };
       }
       pinned.update(program);
+      fault('attach.updated');
       return {
         status: 'replaced',
         attachment: { ifindex: link.ifindex, name: link.name, mode: held, slot, programId: program.info.id },
@@ -324,8 +329,11 @@ function attachOne(paths: PinPaths, set: PinnedSet, link: Link, wanted: XdpMode 
   try {
     const { link: held, mode: got } = createLink(program, link, wanted);
     try {
+      fault('attach.linked');
       interfaces.update(u32(slot), u32(link.ifindex));
+      fault('attach.slotted');
       held.pin(pin);
+      fault('attach.kept');
       chmodSync(pin, 0o600);
     } catch (error) {
       held.detach();
@@ -463,8 +471,11 @@ export async function detach(
       } finally {
         link.close();
       }
+      fault('detach.detached');
       unlinkSync(linkPin(paths, ifindex));
+      fault('detach.unpinned');
       freeSlot(paths, ifindex);
+      fault('detach.freed');
       done.push({ ifindex, name: here?.name ?? `if${ifindex}` });
     }
     if (purge) {
@@ -477,6 +488,7 @@ export async function detach(
         );
       }
       if (existsSync(paths.current)) removeSet(paths, readlinkSync(paths.current));
+      fault('purge.removed');
       purgeDir(paths, { mount: pinDir === defaultPinDir, directory: true });
     }
     return done;
@@ -526,6 +538,7 @@ function makeSet(paths: PinPaths, sizes: Partial<Sizes>, service: Service): stri
   try {
     mkdirSync(dir, { mode: 0o755 });
     chmodSync(dir, 0o755);
+    fault('attach.placed');
     const settings = object.map('settings');
     settings.update(
       u32(0),
@@ -549,21 +562,25 @@ function makeSet(paths: PinPaths, sizes: Partial<Sizes>, service: Service): stri
       const map = object.map(mapName);
       map.pin(join(dir, mapName));
       map.close();
+      fault('attach.pinning');
     }
     for (const programName of ['change', 'change_cidr']) {
       const program = object.program(programName);
       program.pin(join(dir, programName));
       program.close();
     }
+    fault('attach.pinned');
     for (const pin of readdirSync(dir)) {
       const writable = serviceWritable.has(pin);
       chownSync(join(dir, pin), writable ? service.uid : 0, service.gid);
       chmodSync(join(dir, pin), writable ? 0o660 : 0o640);
     }
+    fault('attach.owned');
     const fresh = join(paths.dir, 'current-new');
     if (existsSync(fresh)) unlinkSync(fresh);
     symlinkSync(name, fresh);
     renameSync(fresh, paths.current);
+    fault('attach.current');
     return name;
   } catch (error) {
     if (existsSync(dir)) removeSet(paths, name);
@@ -591,7 +608,10 @@ function requireSizes(set: PinnedSet, sizes: Partial<Sizes>): void {
 
 function removeSet(paths: PinPaths, name: string): void {
   const dir = join(paths.dir, name);
-  for (const pin of readdirSync(dir)) unlinkSync(join(dir, pin));
+  for (const pin of readdirSync(dir)) {
+    unlinkSync(join(dir, pin));
+    fault('purge.unpinning');
+  }
   rmdirSync(dir);
   try {
     if (readlinkSync(paths.current) === name) unlinkSync(paths.current);

@@ -7,6 +7,7 @@
 import { existsSync, mkdirSync, readFileSync, readlinkSync, statfsSync, statSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { FalcodropError } from '../errors.ts';
+import { fault } from '../fault.ts';
 import { isNativeError, native } from './native.ts';
 
 export const defaultPinDir = '/run/falcodrop/bpf';
@@ -76,6 +77,7 @@ export function preparePinDir(dir: string): boolean {
   if (!mounts) return false;
   try {
     native().mountBpffs(dir, 0o755);
+    fault('attach.mounted');
   } catch (error) {
     throw isNativeError(error) && error.code === 'EPERM' ? notReachable(dir, error) : error;
   }

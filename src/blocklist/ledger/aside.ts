@@ -1,5 +1,6 @@
 /** A ledger that can not be used is kept for those who want to look into it, and makes room for a new one. */
 import { readdirSync, renameSync } from 'node:fs';
+import { fault } from '../../fault.ts';
 import { native } from '../../kernel/native.ts';
 import { ledgerError, ledgerFailure } from './failure.ts';
 import { identityOf, ledgerPath, ledgerSuffixes, prepareState, type Service, syncPath } from './files.ts';
@@ -36,8 +37,10 @@ export function moveAside(stateDir: string, { service, bad, wallMs }: MoveAsideO
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
       }
+      fault('aside.moved');
     }
     syncPath(stateDir);
+    fault('aside.emptied');
     prepareState(stateDir, service);
     return aside;
   } catch (error) {

@@ -21,6 +21,7 @@ import {
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { FalcodropError } from '../../errors.ts';
+import { fault } from '../../fault.ts';
 import { ledgerError, ledgerFailure } from './failure.ts';
 import { fileName } from './schema.ts';
 
@@ -136,6 +137,7 @@ function handOver(path: string, service: Service): void {
 
 function makeFile(path: string, service: Service): void {
   makeEmptyFile(path, fileMode, service);
+  fault('ledger.made');
   syncPath(dirname(path));
 }
 

@@ -6,6 +6,7 @@ import { renameSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Database } from 'better-sqlite3';
 import { FalcodropError } from '../../errors.ts';
+import { fault } from '../../fault.ts';
 import { makeEmptyFile, type Service, syncPath } from './files.ts';
 import { applicationId, firstSchema } from './schema.ts';
 
@@ -78,12 +79,17 @@ export function migrate(
         const next = all.find((migration) => migration.version === version + 1);
         if (next === undefined) return;
         if (version === 0) isNew = true;
-        else copyBefore(path, version, service, second);
+        else {
+          copyBefore(path, version, service, second);
+          fault('migrate.copied');
+        }
         next.up(database);
         database.pragma(`application_id = ${applicationId}`);
         database.pragma(`user_version = ${next.version}`);
+        fault('migrate.changed');
       })
       .immediate();
+    fault('migrate.committed');
   }
   return isNew;
 }
