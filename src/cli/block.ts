@@ -1,6 +1,6 @@
 /** `falcodrop block TARGET…` */
-import { formatPrefix, type Prefix } from '../address/prefix.ts';
-import type { BlockOutcome } from '../blocklist/blocklist.ts';
+import { comparePrefixes, formatPrefix, type Prefix } from '../address/prefix.ts';
+import type { Blocklist, BlockOutcome } from '../blocklist/blocklist.ts';
 import { FalcodropError } from '../errors.ts';
 import { attachedIfindexes } from '../host/attached.ts';
 import { readCaller } from '../host/caller.ts';
@@ -14,7 +14,7 @@ import { failureOf } from './failure.ts';
 import { addForced } from './forced.ts';
 import { type Hand, openHand } from './hand.ts';
 import { RefusedError } from './output/answer.ts';
-import { entryObject, secondsOfState, untilText } from './output/entry.ts';
+import { endAt, entryObject, secondsOfState, untilText, wholeSeconds } from './output/entry.ts';
 import { localIn } from './output/moment.ts';
 import { readHandSettings } from './settings.ts';
 import { parseTargets } from './target.ts';
@@ -40,7 +40,7 @@ export async function blockTargets(call: Call): Promise<void> {
   }
 
   const refusals = new Map(targets.map((target) => [target, guard(target, host, settings.guard, caller)]));
-  if (force) rememberForced(call, { refusals, mode, seconds });
+  if (force && !flag(call, 'dryRun')) rememberForced(call, { refusals, mode, seconds });
   let hand: Hand | null = null;
   try {
     for (const [target, refusal] of refusals) {
@@ -52,6 +52,11 @@ export async function blockTargets(call: Call): Promise<void> {
       const first = hand === null;
       hand ??= openHand(call);
       const { blocklist } = hand;
+      if (flag(call, 'dryRun')) {
+        foretell(call, blocklist, target, { mode, seconds, forced: refusal });
+        await answer.flush();
+        continue;
+      }
       let outcome: BlockOutcome;
       try {
         const wish = {
@@ -82,6 +87,38 @@ export async function blockTargets(call: Call): Promise<void> {
   } finally {
     hand?.close();
   }
+}
+
+interface Wished {
+  readonly mode: 'enforce' | 'monitor';
+  readonly seconds: number | null;
+  readonly forced: Refusal | null;
+}
+
+/** What would be done with an entry as it stands now. */
+function foretell(call: Call, blocklist: Blocklist, target: Prefix, { mode, seconds, forced }: Wished): void {
+  const { answer, clock } = call;
+  const nowMs = clock.now();
+  const entry = blocklist.covering(target).find((each) => comparePrefixes(each.target, target) === 0) ?? null;
+  const held = entry === null ? 0 : mode === 'enforce' ? entry.dropSeconds : entry.countSeconds;
+  const isHeld = held === null || (seconds !== null && held >= seconds);
+  const isLive = entry !== null && entry.state !== 'ended';
+  const would = !isLive ? 'block' : flag(call, 'replace') ? 'replace' : isHeld ? 'nothing' : 'extend';
+  const notes = targetNotes(blocklist, target, nowMs);
+  if (forced !== null) notes.unshift({ code: 'forced', message: `${forced.detail}; it would be forced all the same` });
+  const end = would === 'nothing' ? held : seconds;
+  const name = formatPrefix(target);
+  if (answer.json) {
+    answer.object({ target: name, would, mode, ends_at: endAt(end, nowMs), ends_in_seconds: wholeSeconds(end), notes });
+    return;
+  }
+  const watch = mode === 'monitor' ? ' (monitor)' : '';
+  answer.line(
+    would === 'nothing'
+      ? `${name} would be unchanged, ${untilText(end, nowMs)}`
+      : `would ${would} ${name}${watch} ${untilText(end, nowMs)}`,
+  );
+  for (const { message } of notes) answer.note(message);
 }
 
 /** In root's own list, before the hand becomes the service: a reboot would not bring them back from the ledger alone. */

@@ -1,8 +1,9 @@
 /** Blocks: the kernel's entries, each with the claims behind it. What list shows and unblock chooses from. */
-import { comparePrefixes, covers } from '../address/prefix.ts';
+import { comparePrefixes, covers, type Prefix } from '../address/prefix.ts';
 import type { Entry } from '../blocklist/blocklist.ts';
 import { secondsToEnd } from '../blocklist/entry.ts';
 import type { Claim } from '../blocklist/ledger/record.ts';
+import { isLive } from '../blocklist/ledger/union.ts';
 import { FalcodropError } from '../errors.ts';
 import { type ToldClaim, tellerOf } from './claims.ts';
 import { claimMatches, type Filters, names, needsLedger, type Sort } from './filter.ts';
@@ -41,6 +42,16 @@ export function blocksOf({ blocklist, ledger, trouble }: Hand, filters: Filters)
   if (sort === 'address') return fitting;
   const found = [...all].filter((block) => fits(block, filters)).sort(orders[sort]);
   return limit === undefined ? found : found.slice(0, limit);
+}
+
+/** Of one target, live ones; null where the ledger can not be read. */
+export function claimsOn(ledger: Hand['ledger'], target: Prefix): readonly ToldClaim[] | null {
+  if (ledger === null) return null;
+  const teller = tellerOf(ledger);
+  return ledger
+    .claimsOf(target)
+    .filter((claim) => claim.withdrawnAt === null && isLive(claim, teller.anchor.ledgerMs))
+    .map(teller.claim);
 }
 
 /** Sorted by address. A map that changes while it is read may show an entry twice. */

@@ -36,6 +36,10 @@ export async function detachInterfaces(call: Call): Promise<void> {
       'purge with all of them: falcodrop detach --all --purge',
     );
   }
+  if (flag(call, 'dryRun')) {
+    foretell(call, all ? attached : names, attached, purge);
+    return;
+  }
   await askAboutSession(call, all ? attached : names, 'Detaching may reset it for seconds');
 
   const { answer } = call;
@@ -55,6 +59,22 @@ export async function detachInterfaces(call: Call): Promise<void> {
     if (purge && answer.status === 0) await detach(pinDir, [], { purge });
   }
   if (purge && answer.status === 0 && !answer.json) answer.line('maps and blocks were removed');
+}
+
+function foretell({ answer, verb }: Call, names: readonly string[], attached: readonly string[], purge: boolean): void {
+  for (const name of names) {
+    if (!attached.includes(name)) {
+      const hint = 'falcodrop status tells what is';
+      answer.fail(failureOf(new FalcodropError('not_attached', `${clean(name)} is not attached`, hint), verb));
+    } else if (answer.json) {
+      answer.object({ interface: name, would: 'detach' });
+    } else {
+      answer.line(`would detach ${clean(name)}`);
+    }
+  }
+  if (answer.json) return;
+  if (names.length === 0) answer.line('nothing is attached');
+  if (purge) answer.line('would remove the maps, and every block with them');
 }
 
 /** Nothing to take off is no failure: who cleans up twice has cleaned up. */

@@ -3,7 +3,7 @@ import { formatPrefix } from '../address/prefix.ts';
 import { toWall } from '../blocklist/ledger/clock.ts';
 import { type Claim, forEver, type StoredCause } from '../blocklist/ledger/record.ts';
 import type { Call } from './call.ts';
-import { type Teller, tellerOf, whyOf } from './claims.ts';
+import { type Teller, tellerOf } from './claims.ts';
 import { readFilters } from './filter.ts';
 import { openLedgerAlone } from './ledger.ts';
 import { utc } from './output/moment.ts';
@@ -56,6 +56,6 @@ export function exportLines(claim: Claim, { anchor, cause }: Teller): ExportLine
 
 /** In words: the alert itself stays here. */
 function reasonOf(cause: StoredCause | null): string | null {
-  const { rule, reason } = whyOf(cause);
-  return rule ?? reason;
+  if (cause === null) return null;
+  return cause.kind === 'alert' ? cause.rule : cause.reason;
 }

@@ -1,15 +1,18 @@
 /** `falcodrop show ADDRESS|CIDR`: what the XDP program would do with its packets now, and why. */
 import { covers, formatPrefix, isHost, type Prefix } from '../address/prefix.ts';
-import { Blocklist, type Entry } from '../blocklist/blocklist.ts';
+import type { Entry } from '../blocklist/blocklist.ts';
 import { FalcodropError } from '../errors.ts';
 import type { Allow } from '../kernel/allows.ts';
 import type { Attachment } from '../kernel/attach.ts';
 import { type ModeNow, modeNow } from '../kernel/mode.ts';
 import { pinDirOf } from '../kernel/pins.ts';
+import { type Block, claimsOn } from './blocks.ts';
 import type { Call } from './call.ts';
 import { allowsOver, attachedHere, modeText } from './circumstance.ts';
+import { openHand } from './hand.ts';
+import { blockColumns, blockObject, blockRows } from './output/block.ts';
 import { clean } from './output/clean.ts';
-import { endAt, entryColumns, entryObject, entryRow, secondsOfState, untilText, wholeSeconds } from './output/entry.ts';
+import { endAt, secondsOfState, untilText, wholeSeconds } from './output/entry.ts';
 import { table } from './output/table.ts';
 import { parseTargets } from './target.ts';
 
@@ -36,7 +39,7 @@ export async function showTarget(call: Call): Promise<void> {
   const { answer, clock } = call;
   const [target] = parseTargets(call.operands);
   if (target === undefined) throw new FalcodropError('usage', 'nothing was named to show');
-  const sight = look(pinDirOf(call.environment), target);
+  const { sight, blocks } = look(call, target);
   const nowMs = clock.now();
   const { verdict, by } = decide(sight);
   if (answer.json) {
@@ -45,7 +48,7 @@ export async function showTarget(call: Call): Promise<void> {
       verdict,
       decided_by: by === null ? null : formatPrefix(by.target),
       mode: sight.mode.mode,
-      entries: sight.entries.map((entry) => ({ ...entryObject(entry, nowMs), seen_by_xdp: isSeen(sight, entry) })),
+      entries: blocks.map((block) => ({ ...blockObject(block, nowMs), seen_by_xdp: isSeen(sight, block.entry) })),
       entries_inside: sight.inside,
       allows: sight.allows.map(({ prefix, seconds }) => ({
         prefix: formatPrefix(prefix),
@@ -55,7 +58,7 @@ export async function showTarget(call: Call): Promise<void> {
       interfaces: sight.attached.map(({ name }) => name),
     });
   } else {
-    for (const line of describe(sight, verdict, by, nowMs, answer.colour)) answer.line(line);
+    for (const line of describe(sight, blocks, verdict, by, nowMs, answer.colour)) answer.line(line);
   }
   if (verdict === 'not_blocked') {
     const inside = sight.inside === 0 ? undefined : `${insideText(sight.inside)} inside it: falcodrop list`;
@@ -65,9 +68,11 @@ export async function showTarget(call: Call): Promise<void> {
   }
 }
 
-function look(pinDir: string, target: Prefix): Sight {
-  const blocklist = Blocklist.open(pinDir);
+function look(call: Call, target: Prefix): { readonly sight: Sight; readonly blocks: readonly Block[] } {
+  const pinDir = pinDirOf(call.environment);
+  const hand = openHand(call);
   try {
+    const { blocklist, ledger } = hand;
     const { set } = blocklist;
     let inside = 0;
     if (!isHost(target)) {
@@ -75,17 +80,19 @@ function look(pinDir: string, target: Prefix): Sight {
         if (entry.state !== 'ended' && entry.target.length > target.length && covers(target, entry.target)) inside++;
       }
     }
-    return {
+    const entries = blocklist.covering(target).filter((entry) => entry.state !== 'ended');
+    const sight: Sight = {
       target,
-      entries: blocklist.covering(target).filter((entry) => entry.state !== 'ended'),
+      entries,
       allows: allowsOver(set, target),
       mode: modeNow(set.settings),
       attached: attachedHere(pinDir),
       looksAtPrefixes: set.hintsPrefixes(target.address.family),
       inside,
     };
+    return { sight, blocks: entries.map((entry) => ({ entry, claims: claimsOn(ledger, entry.target) })) };
   } finally {
-    blocklist.close();
+    hand.close();
   }
 }
 
@@ -107,6 +114,7 @@ export function decide(sight: Sight): { readonly verdict: ShowVerdict; readonly 
 
 function* describe(
   sight: Sight,
+  blocks: readonly Block[],
   verdict: ShowVerdict,
   by: Entry | null,
   nowMs: number,
@@ -116,7 +124,7 @@ function* describe(
   yield headline(sight, name, verdict, by, nowMs);
   if (sight.entries.length > 0) {
     yield '';
-    yield* table(entryColumns(nowMs), () => sight.entries.map((entry) => entryRow(entry, nowMs)), colour);
+    yield* table(blockColumns(nowMs), () => blocks.flatMap((block) => [...blockRows(block, nowMs)]), colour);
     yield '';
   }
   for (const entry of sight.entries) {
