@@ -92,6 +92,8 @@ const pinned = (name: string) => join(lab.pinDir, 'current', name);
 /** A fresh set with one interface attached. */
 function attachAnew(...options: string[]): void {
   if (existsSync(lab.pinDir)) expect(hand(['detach', '--all', '--purge']).status).toBe(0);
+  // What is in the ledger comes back with the next attach.
+  lab.exec(null, 'rm', '-rf', stateDir);
   expect(hand(['attach', uplink, '--addresses', '4096', '--prefixes', '1024', ...options])).toMatchObject({
     status: 0,
   });
@@ -521,8 +523,15 @@ describe('the names in JSON', () => {
     'last_seen_at',
   ];
 
+  const claim = [
+    ...['owner', 'mode', 'ends_at', 'ends_in_seconds', 'drop_seconds', 'count_seconds', 'begun_at'],
+    ...['rule', 'policy', 'reason', 'by'],
+  ];
+  const by = ['verb', 'login_uid', 'uid', 'sudo_user', 'tty', 'ssh_client'];
+
   test('are frozen: add, never rename', () => {
     if (existsSync(lab.pinDir)) hand(['detach', '--all', '--purge']);
+    lab.exec(null, 'rm', '-rf', stateDir);
     const keys: Record<string, string[]> = {};
     const of = (verb: string, status: number, ...args: string[]) => {
       const [object] = json(status, args).said;
@@ -532,7 +541,19 @@ describe('the names in JSON', () => {
     of('attach --check', 0, 'attach', uplink, '--check');
     of('attach', 0, 'attach', uplink);
     of('block', 0, 'block', '203.0.113.66');
-    of('list', 0, 'list');
+    const listed = of('list', 0, 'list') as { claims: { by: object }[] };
+    keys['list.claims'] = keysOf(listed.claims[0]);
+    keys['list.claims.by'] = keysOf(listed.claims[0]?.by);
+    of('block --dry-run', 0, 'block', '203.0.113.67', '--dry-run');
+    of('export', 0, 'export');
+    of('history', 0, 'history');
+    const list = join(lab.directory, 'list');
+    writeFileSync(list, '203.0.113.68\n');
+    of('import --dry-run', 0, 'import', list, '--dry-run');
+    of('import', 0, 'import', list);
+    const copy = join(lab.directory, 'schema-copy');
+    of('backup', 0, 'backup', copy);
+    of('restore', 0, 'restore', copy, '--dry-run');
     const shown = of('show', 0, 'show', '203.0.113.66') as { entries: object[] };
     keys['show.entries'] = keysOf(shown.entries[0]);
     const status = of('status', 0, 'status') as Record<'maps' | 'interfaces' | 'coverage', object[]>;
@@ -560,9 +581,35 @@ describe('the names in JSON', () => {
       ],
       attach: ['interface', 'ifindex', 'status', 'xdp', 'slot', 'program_id', 'notes'],
       block: ['target', 'status', ...entry.slice(1), 'notes'],
-      list: entry,
+      list: [...entry, 'claims'],
+      'list.claims': claim,
+      'list.claims.by': by,
       show: ['target', 'verdict', 'decided_by', 'mode', 'entries', 'entries_inside', 'allows', 'interfaces'],
-      'show.entries': [...entry, 'seen_by_xdp'],
+      'block --dry-run': ['target', 'would', 'mode', 'ends_at', 'ends_in_seconds', 'notes'],
+      export: ['target', 'owner', 'mode', 'ends_at', 'begun_at', 'reason'],
+      history: [
+        ...['id', 'at', 'action', 'target', 'count', 'owner', 'mode', 'ends_at', 'mode_before', 'ends_at_before'],
+        ...['rule', 'policy', 'reason', 'detail', 'by', 'cause', 'alert'],
+      ],
+      'import --dry-run': ['target', 'owner', 'mode', 'would', 'ends_at'],
+      import: [
+        ...[
+          'status',
+          'lines',
+          'targets',
+          'blocked',
+          'extended',
+          'replaced',
+          'unchanged',
+          'withdrawn',
+          'refused',
+          'ended',
+        ],
+        'dry_run',
+      ],
+      backup: ['file', 'bytes', 'claims', 'history'],
+      restore: ['file', 'status', 'claims', 'history', 'claims_before', 'history_before', 'dry_run'],
+      'show.entries': [...entry, 'claims', 'seen_by_xdp'],
       status: [
         'pin_dir',
         'format',
@@ -598,7 +645,7 @@ describe('the names in JSON', () => {
         ],
       ],
       'status.coverage': ['interface', 'covered', 'reason', 'through'],
-      unblock: ['target', 'status', 'packets', 'bytes', 'still_dropped_by'],
+      unblock: ['target', 'status', 'packets', 'bytes', 'still_dropped_by', 'remaining'],
       detach: ['interface', 'ifindex', 'status'],
       version: ['version', 'object_sha256', 'format', 'node', 'libbpf'],
       'an error': ['code', 'message', 'hint'],
