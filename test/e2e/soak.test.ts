@@ -1,0 +1,99 @@
+/** Some seconds of `make soak`, and that it sees what it is there to see. */
+import { describe, expect, test } from 'vitest';
+import * as model from '../../scripts/soak/model.ts';
+import { soak } from '../../scripts/soak/soak.ts';
+import { parsePrefix } from '../../src/address/prefix.ts';
+import { Blocklist } from '../../src/blocklist/blocklist.ts';
+
+describe('the soak', () => {
+  test('of 20 seconds: nothing is lost, leaks or returns', async () => {
+    const seed = Date.now() % 1_000_000_007;
+    const { failures, counts, packetsPerSecond } = await soak(20, seed);
+    process.stdout.write(`SOAK_SEED=${seed}: ${packetsPerSecond} packets/s, ${JSON.stringify(counts)}\n`);
+    expect({ seed, failures }).toEqual({ seed, failures: [] });
+    expect(counts['quiet point']).toBeGreaterThan(0);
+    expect(packetsPerSecond).toBeGreaterThan(10_000);
+  });
+
+  test.each([
+    [
+      'an entry that somebody removes is lost',
+      /^lost: /,
+      (list: Blocklist) => {
+        for (const { target } of [...list.entries()]) list.set.remove(target);
+      },
+    ],
+    [
+      'a program that looks at nothing leaks',
+      /^leaked: |^lost: /,
+      (list: Blocklist) => {
+        for (const { target } of [...list.entries()]) {
+          const ends = { dropUntil: 0n, countUntil: 2n ** 64n - 1n, action: 0, owners: 1, scope: 0 };
+          list.set.change('set', target, ends);
+        }
+      },
+    ],
+    [
+      'an entry that nobody wanted has returned',
+      /^returned: /,
+      (list: Blocklist) => {
+        const ends = { dropUntil: 2n ** 64n - 1n, countUntil: 0n, action: 0, owners: 1, scope: 0 };
+        for (let i = 0; i < 60; i++) list.set.insert(parsePrefix(`10.99.0.${i}`), ends);
+        list.set.insert(parsePrefix('10.98.0.1'), ends);
+      },
+    ],
+  ])('%s', async (_, words, spoil) => {
+    const betray = (pinDir: string): void => {
+      const list = Blocklist.open(pinDir);
+      spoil(list);
+      list.close();
+    };
+    const { failures } = await soak(60, 7, { betray, isQuiet: true });
+    expect(failures.length).toBeGreaterThan(0);
+    expect(failures.some((failure) => words.test(failure))).toBe(true);
+  });
+});
+
+describe('the model', () => {
+  const at = 1_000_000;
+  const hour = { earliest: at + 3_600_000, latest: at + 3_601_000 };
+  const both = (claims: model.Claims) => [model.mustDrop(claims, at), model.mustPass(claims, at)];
+
+  test.each<[string, model.Claims, [drop: boolean, pass: boolean]]>([
+    ['nothing', model.noClaims, [false, true]],
+    ['an acknowledged block', model.blocked(model.noClaims, 'hand', hour, true), [true, false]],
+    ['one that was killed', model.blocked(model.noClaims, 'hand', hour, false), [false, false]],
+    [
+      'an unblock',
+      model.withdrawn(model.blocked(model.noClaims, 'hand', hour, true), ['hand', 'policy'], true),
+      [false, true],
+    ],
+    [
+      'an unblock that was killed',
+      model.withdrawn(model.blocked(model.noClaims, 'hand', hour, true), ['hand', 'policy'], false),
+      [false, false],
+    ],
+    [
+      "a hand's unblock beside a feed",
+      model.withdrawn(model.blocked(model.noClaims, 'feed', hour, true), ['hand', 'policy'], true),
+      [true, false],
+    ],
+    [
+      'a shorter end',
+      model.replaced(
+        model.blocked(model.noClaims, 'hand', hour, true),
+        'hand',
+        { earliest: at - 9_000, latest: at - 9_000 },
+        true,
+      ),
+      [false, true],
+    ],
+    [
+      'an end within the margin',
+      model.blocked(model.noClaims, 'hand', { earliest: at, latest: at }, true),
+      [false, false],
+    ],
+  ])('%s', (_, claims, expected) => {
+    expect(both(claims)).toEqual(expected);
+  });
+});
