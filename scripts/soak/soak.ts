@@ -303,6 +303,7 @@ class Soak {
     this.#isFaulty = true;
     this.#doubt(targets);
     const others = isWhole ? [] : [this.#block(this.#shuffled().slice(0, 3))];
+    const begun = Date.now();
     await this.#act('purge', ['detach', '--all', '--purge', '--yes']);
     if (isWhole && this.#random() < 0.5) this.#forgeBoot();
     await this.#attach();
@@ -310,7 +311,7 @@ class Soak {
     this.#isFaulty = false;
     this.#doubt(targets);
     this.#change(targets, (claims) => claims, Date.now());
-    await this.#checkFirstPacket();
+    await this.#checkFirstPacket(begun);
     await this.#startDaemon();
     this.#count('reboot of the pins');
   }
@@ -541,10 +542,11 @@ class Soak {
    * The interface was attached with all blocks in the maps: their last packets came within one turn of the flood, not one
    * after the other as a restoration went on.
    */
-  async #checkFirstPacket(): Promise<void> {
+  async #checkFirstPacket(purged: number): Promise<void> {
     const last = await this.#lastArrivals();
     const times = targets.flatMap((name, slot) => (this.#stateOf(name).since === null ? [] : [last[slot] ?? 0]));
-    const recent = times.filter((time) => time > Date.now() - 60_000);
+    const recent = times.filter((time) => time > purged);
+    // A purge that was killed at once has let nothing through.
     if (recent.length < 2) return;
     const spread = Math.round(Math.max(...recent) - Math.min(...recent));
     this.counts['widest spread of last packets at an attach, ms'] = Math.max(

@@ -18,7 +18,9 @@ import { attachedIfindexes } from '../host/attached.ts';
 import { readCaller } from '../host/caller.ts';
 import { readHostFacts } from '../host/facts.ts';
 import { guard, type Refusal } from '../judge/guard/guard.ts';
+import { secondsLeft } from '../kernel/clock.ts';
 import { pinDirOf } from '../kernel/pins.ts';
+import type { PinnedSet } from '../kernel/set.ts';
 import { parseDuration } from '../time/duration.ts';
 import { type Call, flag, text } from './call.ts';
 import { type Hand, openHand } from './hand.ts';
@@ -108,7 +110,7 @@ export async function importTargets(call: Call): Promise<void> {
   try {
     const { ledger } = hand;
     if (ledger === null) throw hand.trouble ?? new FalcodropError('ledger_missing', 'there is no ledger');
-    const { planned, surplus } = plan(ledger, table, rows, terms, counts, nowMs);
+    const { planned, surplus } = plan(ledger, hand.blocklist.set, table, rows, terms, counts, nowMs);
     if (rows.length === 0 && surplus.length > 0 && !terms.isDryRun) {
       await ask(call, `The file names no target. End all ${surplus.length} claims of ${terms.feed}?`);
     }
@@ -244,8 +246,19 @@ interface Plan {
   readonly surplus: readonly Prefix[];
 }
 
-/** The sorted rows and the ledger's claims side by side. */
-function plan(ledger: Ledger, table: WishTable, rows: Uint32Array, terms: Terms, counts: Counts, nowMs: number): Plan {
+/**
+ * The sorted rows and the ledger's claims side by side. What the ledger holds long enough is only unchanged when the maps do
+ * too: an unblock that could not be written down leaves a claim without an entry until the next reconcile.
+ */
+function plan(
+  ledger: Ledger,
+  set: PinnedSet,
+  table: WishTable,
+  rows: Uint32Array,
+  terms: Terms,
+  counts: Counts,
+  nowMs: number,
+): Plan {
   const anchor = ledger.anchor();
   const ledgerEnd = ({ endMs }: TableWish): number => {
     const end = Number.isNaN(endMs) ? endAfter(terms.seconds, nowMs) : endMs;
@@ -280,7 +293,8 @@ function plan(ledger: Ledger, table: WishTable, rows: Uint32Array, terms: Terms,
         const deeds = decide(claim, wanted, terms.replace, anchor.ledgerMs);
         for (const [index, one] of [first, second].entries()) {
           if (one === undefined) continue;
-          const deed = deeds[one.group.mode];
+          const { mode } = one.group;
+          const deed = deeds[mode] ?? (isHeld(set, claim, one.target, mode, anchor.ledgerMs) ? null : 'block');
           if (deed === null) counts.unchanged++;
           else planned.push({ deed, row: rows[row + index] ?? 0, isSecond: index > 0 && deed === 'replace' });
         }
@@ -291,6 +305,23 @@ function plan(ledger: Ledger, table: WishTable, rows: Uint32Array, terms: Terms,
     claims.return(undefined);
   }
   return { planned, surplus };
+}
+
+/** Whether the maps hold an end as the ledger has it; what is over is held anyhow. */
+function isHeld(
+  set: PinnedSet,
+  claim: Claim | null,
+  target: Prefix,
+  mode: 'enforce' | 'monitor',
+  now: number,
+): boolean {
+  const end = (mode === 'enforce' ? claim?.dropEnd : claim?.countEnd) ?? never;
+  if (end <= now) return true;
+  const value = set.lookup(target);
+  if (value === null) return false;
+  const until = mode === 'enforce' || value.dropUntil > value.countUntil ? value.dropUntil : value.countUntil;
+  const seconds = secondsLeft(until, set.now());
+  return seconds === null || (end !== forEver && seconds * 1000 >= end - now - leastMoveMs);
 }
 
 /** At most two: it drops, and it counts for longer. */
