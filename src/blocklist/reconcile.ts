@@ -28,6 +28,8 @@ export type Mending = 'set' | 'removed' | 'adopted' | 'ended' | 'refused';
 export interface Mended {
   readonly target: Prefix;
   readonly mending: Mending;
+  /** Of `refused`. */
+  readonly why?: string;
 }
 
 export interface ReconcileOptions {
@@ -50,9 +52,9 @@ const settleMs = 2_000;
 
 export async function reconcile(blocklist: Blocklist, ledger: Ledger, options: ReconcileOptions): Promise<Summary> {
   const counts = { set: 0, removed: 0, adopted: 0, ended: 0, refused: 0 };
-  const tell = (target: Prefix, mending: Mending): void => {
+  const tell: Tell = (target, mending, why) => {
     counts[mending]++;
-    options.onMended?.({ target, mending });
+    options.onMended?.({ target, mending, ...(why === undefined ? {} : { why }) });
   };
   let after: Uint8Array | null = null;
   do {
@@ -71,7 +73,7 @@ export async function reconcile(blocklist: Blocklist, ledger: Ledger, options: R
   return counts;
 }
 
-type Tell = (target: Prefix, mending: Mending) => void;
+type Tell = (target: Prefix, mending: Mending, why?: string) => void;
 
 /** Under the lock; claims are read anew, for the slice was read before it. */
 function mendSlice(
@@ -139,7 +141,7 @@ function mendOne(
   if (!isShort && !(isLong && isWithdrawn)) return;
   const why = held === null ? (refuses?.(target) ?? null) : null;
   if (why !== null) {
-    tell(target, 'refused');
+    tell(target, 'refused', why);
     events.push({ kind: 'refuse', target, owner: null, detail: why, cause: found });
     return;
   }

@@ -67,7 +67,8 @@ export async function attachInterfaces(call: Call): Promise<void> {
     }),
   );
   if (glass.why !== null) call.answer.note(`${glass.why}: blocks are in mode ${glass.mode}`);
-  const restore = (): Promise<void> => restoreClaims(call);
+  const restored: Note[] = [];
+  const restore = (): Promise<void> => restoreClaims(call, restored);
   const hadMount = isMounted(pinDir);
   let done = false;
   for (const name of names) {
@@ -76,7 +77,7 @@ export async function attachInterfaces(call: Call): Promise<void> {
     try {
       const [outcome] = await attach(pinDir, [name], { mode, sizes, service, globalMode: glass.mode, restore });
       if (outcome === undefined) continue;
-      const notes: Note[] = makesMaps && !done ? [...absent] : [];
+      const notes: Note[] = [...(makesMaps && !done ? absent : []), ...restored.splice(0)];
       if (!done && !hadMount && isMounted(pinDir)) {
         notes.push({ code: 'mounted', message: `a bpffs was mounted at ${pinDir} for the pins` });
       }
@@ -103,12 +104,12 @@ function prepareLedger(call: Call, service: Service): void {
  * Claims of the ledger into fresh maps, by a process of its own: it becomes the service for good, which this one can not, for
  * it has an interface to attach yet. Failing is said and no reason to leave the interface open.
  */
-async function restoreClaims(call: Call): Promise<void> {
+async function restoreClaims(call: Call, notes: Note[]): Promise<void> {
   try {
-    await runReconcile(call);
+    for (const message of await runReconcile(call)) notes.push({ code: 'restore', message });
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    call.answer.note(`claims of the ledger may be missing in the new maps: ${why}`);
+    notes.push({ code: 'restore', message: `claims of the ledger may be missing in the new maps: ${why}` });
   }
 }
 

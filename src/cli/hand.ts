@@ -52,7 +52,14 @@ export function openHand(call: Call): Hand {
   };
   if (isRoot() && service.uid !== 0) {
     preloadLedger();
-    attempt(() => prepareState(stateDir, service));
+    attempt(() => {
+      try {
+        prepareState(stateDir, service);
+      } catch (error) {
+        // Moving it aside is the service's part.
+        if (!isDamaged(error)) throw error;
+      }
+    });
     becomeService(service);
   }
   const ledger = trouble === null ? attempt(() => openLedger(call, stateDir, service)) : null;
@@ -91,19 +98,31 @@ export function openHand(call: Call): Hand {
   }
 }
 
-const damaged = new Set(['ledger_corrupt', 'ledger_not_database']);
+/** True: the ledger is good for nothing any more, and a new one can begin from what the maps hold. */
+export function isDamaged(error: unknown): error is FalcodropError {
+  return error instanceof FalcodropError && (error.code === 'ledger_corrupt' || error.code === 'ledger_not_database');
+}
 
-function openLedger(call: Call, stateDir: string, service: Service): Ledger {
+/** Opens the ledger; a damaged one is moved aside, which is said, and a new one begun. As the service. */
+export function openLedger(call: Call, stateDir: string, service: Service): Ledger {
   const bad = identityOf(stateDir);
   try {
     return Ledger.open(stateDir, { service });
   } catch (error) {
-    if (!(error instanceof FalcodropError) || !damaged.has(error.code)) throw error;
-    const aside = moveAside(stateDir, { service, bad, wallMs: call.clock.now() });
-    const where = aside === null ? '' : `; it lies at ${aside} now`;
-    call.answer.note(`${error.message}${where}. A new one begins from what the maps hold: falcodrop reconcile`);
+    if (!isDamaged(error)) throw error;
+    setAside(call, { stateDir, service, bad, error });
     return Ledger.open(stateDir, { service });
   }
+}
+
+/** Moves a damaged ledger aside and says so; `bad`: its identity from before it was found to be damaged. */
+export function setAside(
+  call: Call,
+  { stateDir, service, bad, error }: { stateDir: string; service: Service; bad: string | null; error: FalcodropError },
+): void {
+  const aside = moveAside(stateDir, { service, bad, wallMs: call.clock.now() });
+  const where = aside === null ? '' : `; it lies at ${aside} now`;
+  call.answer.note(`${error.message}${where}. A new one begins from what the maps hold: falcodrop reconcile`);
 }
 
 export function bookOf(ledger: Ledger): Book {

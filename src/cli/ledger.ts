@@ -4,10 +4,10 @@ import { ledgerPath, prepareState, type Service } from '../blocklist/ledger/file
 import { Ledger, preloadLedger } from '../blocklist/ledger/ledger.ts';
 import type { Hand as HandIdentity } from '../blocklist/ledger/record.ts';
 import { FalcodropError } from '../errors.ts';
+import { ownerOfPins } from '../kernel/owner.ts';
 import { pinDirOf } from '../kernel/pins.ts';
 import { type Call, isRoot, stateDirOf } from './call.ts';
-import { becomeService, identify,  } from './hand.ts';
-import { ownerOfPins } from '../kernel/owner.ts';
+import { becomeService, identify, isDamaged, openLedger } from './hand.ts';
 
 export interface LedgerAlone {
   readonly ledger: Ledger;
@@ -25,7 +25,7 @@ export function openLedgerAlone(call: Call, { create = false }: { create?: boole
   const stateDir = stateDirOf(call.environment);
   const who = identify(call);
   const service = becomeOwner(call);
-  const ledger = Ledger.open(stateDir, { service, create });
+  const ledger = create ? openLedger(call, stateDir, service) : Ledger.open(stateDir, { service, create });
   return { ledger, stateDir, service, who, close: () => ledger.close() };
 }
 
@@ -35,7 +35,12 @@ export function becomeOwner(call: Call): Service {
   const service = serviceOf(call, stateDir);
   if (isRoot() && service.uid !== 0) {
     preloadLedger();
-    prepareState(stateDir, service, { create: false });
+    try {
+      prepareState(stateDir, service, { create: false });
+    } catch (error) {
+      // What to do about it is the service's part.
+      if (!isDamaged(error)) throw error;
+    }
     becomeService(service);
   }
   return service;

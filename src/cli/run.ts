@@ -11,6 +11,6 @@ export async function run(call: Call): Promise<void> {
     config,
     pinDir: pinDirOf(call.environment),
     stateDir: stateDirOf(call.environment),
-    reconcile: () => runReconcile(call),
+    reconcile: async () => void (await runReconcile(call)),
   });
 }

@@ -240,6 +240,7 @@ export async function attach(
   const outcomes: AttachOutcome[] = [];
   let made: string | null = null;
   try {
+    removeUnused(paths);
     made = existsSync(paths.current) ? null : makeSet(paths, options.sizes, options.service);
     removeStale(paths);
     // Also when an attach was cut short between its maps and its first link.
@@ -487,7 +488,9 @@ export async function detach(
           'purge with all of them: falcodrop detach --all --purge',
         );
       }
-      if (existsSync(paths.current)) removeSet(paths, readlinkSync(paths.current));
+      const current = currentSet(paths);
+      if (current !== null) removeSet(paths, current);
+      removeUnused(paths);
       fault('purge.removed');
       purgeDir(paths, { mount: pinDir === defaultPinDir, directory: true });
     }
@@ -528,6 +531,9 @@ function removeStale(paths: PinPaths): void {
     freeSlot(paths, ifindex);
   }
 }
+
+/** What `current` is made as, to be renamed into place. */
+const freshLink = 'current-new';
 
 /** Makes `set-N`, pins maps and change programs in it with their owners, then points `current` there. Returns its name. */
 function makeSet(paths: PinPaths, sizes: Partial<Sizes>, service: Service): string {
@@ -576,8 +582,7 @@ function makeSet(paths: PinPaths, sizes: Partial<Sizes>, service: Service): stri
       chmodSync(join(dir, pin), writable ? 0o660 : 0o640);
     }
     fault('attach.owned');
-    const fresh = join(paths.dir, 'current-new');
-    if (existsSync(fresh)) unlinkSync(fresh);
+    const fresh = join(paths.dir, freshLink);
     symlinkSync(name, fresh);
     renameSync(fresh, paths.current);
     fault('attach.current');
@@ -606,17 +611,33 @@ function requireSizes(set: PinnedSet, sizes: Partial<Sizes>): void {
   }
 }
 
+/** "current" first: cut short after that, what is left is a set that nobody uses, and {@link removeUnused} takes it. */
 function removeSet(paths: PinPaths, name: string): void {
+  if (currentSet(paths) === name) unlinkSync(paths.current);
   const dir = join(paths.dir, name);
+  if (!existsSync(dir)) return;
   for (const pin of readdirSync(dir)) {
     unlinkSync(join(dir, pin));
     fault('purge.unpinning');
   }
   rmdirSync(dir);
+}
+
+function currentSet(paths: PinPaths): string | null {
   try {
-    if (readlinkSync(paths.current) === name) unlinkSync(paths.current);
+    return readlinkSync(paths.current);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+/** Under the lock: sets, and a link to one, that a process left which was killed while it made or removed them. */
+function removeUnused(paths: PinPaths): void {
+  const current = currentSet(paths);
+  for (const name of readdirSync(paths.dir)) {
+    if (/^set-\d+$/.test(name) && name !== current) removeSet(paths, name);
+    else if (name === freshLink) unlinkSync(join(paths.dir, name));
   }
 }
 

@@ -8,11 +8,11 @@ const said: Readonly<Record<string, readonly [sentence: string, hint: string]>> 
   ledger_missing: ['is not there', 'drops go on; root makes it: falcodrop attach, or falcodrop restore FILE'],
   ledger_not_database: [
     'is not a ledger: something else was written over it, or it is another program’s',
-    'drops go on; move it aside and falcodrop begins a new one from what the maps hold, or falcodrop restore FILE',
+    'drops go on; falcodrop reconcile moves it aside and begins a new one from what the maps hold, or falcodrop restore FILE',
   ],
   ledger_corrupt: [
     'is damaged',
-    'drops go on; falcodrop moves it aside and begins a new one from what the maps hold; falcodrop restore FILE brings a backup back',
+    'drops go on; falcodrop reconcile moves it aside and begins a new one from what the maps hold; falcodrop restore FILE brings a backup back',
   ],
   ledger_read_only: [
     'can not be written: its file system is read-only',

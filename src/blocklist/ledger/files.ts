@@ -83,9 +83,9 @@ export function prepareState(stateDir: string, service: Service, { create = true
 
 function orphanedLog(path: string): FalcodropError {
   return new FalcodropError(
-    'ledger_missing',
+    'ledger_corrupt',
     `the ledger ${path} is gone or empty, and ${path}-wal, which belongs to it, is not`,
-    'drops go on; put the file back if you have it, or move the rest aside: falcodrop begins a new one from what the maps hold',
+    'drops go on; falcodrop reconcile moves the rest aside and begins a new one from what the maps hold',
   );
 }
 

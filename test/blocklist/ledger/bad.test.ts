@@ -53,7 +53,7 @@ describe('a bad ledger', () => {
     if (isEmpty) truncateSync(path);
     else rmSync(path);
     const error = failureOf(() => openLedger(stateDir));
-    expect([error.code, error.message]).toEqual(['ledger_missing', expect.stringContaining(`${path}-wal`)]);
+    expect([error.code, error.message]).toEqual(['ledger_corrupt', expect.stringContaining(`${path}-wal`)]);
     expect(moveAside(stateDir, { service: self, bad: identityOf(stateDir), wallMs: noon })).toMatch(
       /bad-20261107T120000Z$/,
     );
