@@ -105,7 +105,7 @@ class Soak {
   }
 
   /** The rate of the flood, packets a second. `betray` is called at every quiet point, for the test that this can fail. */
-  async run(seconds: number, betray: (pinDir: string) => void): Promise<number> {
+  async run(seconds: number, stepsBetween: number, betray: (pinDir: string) => void): Promise<number> {
     const lab = this.#lab;
     mkdirSync(this.#stateFs);
     lab.exec(null, 'mount', '-t', 'tmpfs', '-o', 'size=96m,mode=0755', 'tmpfs', this.#stateFs);
@@ -135,7 +135,7 @@ class Soak {
     const deadline = Date.now() + seconds * 1000;
     for (let step = 1; Date.now() < deadline && this.failures.length === 0; step++) {
       await this.#step();
-      if (this.failures.length > 0 || step % 6 !== 0) continue;
+      if (this.failures.length > 0 || step % stepsBetween !== 0) continue;
       betray(lab.pinDir);
       await this.#quiet();
     }
@@ -380,9 +380,15 @@ class Soak {
 
   async #startDaemon(): Promise<void> {
     if (this.#daemon !== null && this.#daemon.exitCode === null && this.#daemon.signalCode === null) return;
+    // Some end themselves at one of the daemon's fault points, or have a child that reconciles do so.
+    const own = Object.keys(faults).filter((name) => /^(automatic|settle|reap|reconcile)\./.test(name));
+    const point = this.#random() < 0.25 ? own[this.#below(own.length)] : undefined;
     const child = this.#lab.spawn(this.#edge, ['setpriv', ...nobody, this.#command, 'run'], {
       stdio: ['ignore', 'ignore', 'pipe'],
-      env: { ...process.env, ...this.#environment },
+      env: { ...process.env, ...this.#environment, ...(point === undefined ? {} : { FAULT: point }) },
+    });
+    child.once('exit', (_, signal) => {
+      if (signal === 'SIGKILL' && point !== undefined) this.#count('daemon with a fault point killed');
     });
     this.#daemon = child;
     let isReady = false;
@@ -395,7 +401,7 @@ class Soak {
     });
     await until('the daemon', () => isReady || child.exitCode !== null || child.signalCode !== null, 60_000);
     if (!isReady && child.signalCode === null) this.#fail(`the daemon does not start: ${lines.join('\n')}`);
-    this.#note('daemon started');
+    this.#note(`daemon started${point === undefined ? '' : ` with ${point}`}`);
   }
 
   async #stopDaemon(signal: NodeJS.Signals): Promise<void> {
@@ -643,13 +649,23 @@ class Soak {
 export function soak(
   seconds: number,
   seed: number,
-  { betray = () => undefined, isQuiet = false }: { betray?: (pinDir: string) => void; isQuiet?: boolean } = {},
+  {
+    betray = () => undefined,
+    isQuiet = false,
+    stepsBetween = 6,
+  }: {
+    betray?: (pinDir: string) => void;
+    /** Failures are wanted: nothing is printed. */
+    isQuiet?: boolean;
+    /** From one quiet point to the next. */
+    stepsBetween?: number;
+  } = {},
 ): Promise<SoakResult> {
   return withLab(async (lab) => {
     const run = new Soak(lab, seed);
     let packetsPerSecond = 0;
     try {
-      packetsPerSecond = await run.run(seconds, betray);
+      packetsPerSecond = await run.run(seconds, stepsBetween, betray);
     } catch (error) {
       run.failures.push(String(error));
     }
