@@ -560,8 +560,10 @@ function makeSet(paths: PinPaths, sizes: Partial<Sizes>, service: Service): stri
     // The drop clock is CLOCK_BOOTTIME from the first entry on, whatever suspends there were before.
     const hints = object.map('hints');
     const { monotonicNs, boottimeNs } = native().clocks();
+    const suspendedNs = boottimeNs - monotonicNs;
     const first = Buffer.alloc(layout.hints.size);
-    first.writeBigUInt64LE(boottimeNs - monotonicNs, layout.hints.members.skew_ns[0]);
+    // Less is the time between the two readings.
+    if (suspendedNs > 1_000_000n) first.writeBigUInt64LE(suspendedNs, layout.hints.members.skew_ns[0]);
     hints.update(u32(0), first);
     hints.close();
     for (const mapName of pinnedMapNames(object)) {
