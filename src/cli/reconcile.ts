@@ -21,6 +21,14 @@ const sayings: Readonly<Record<Mending, string>> = {
   refused: 'refused by the guard',
 };
 
+const foretold: Readonly<Record<Mending, string>> = {
+  set: 'would be set to what the ledger says',
+  removed: 'would be removed',
+  adopted: 'would be adopted',
+  ended: 'has ended',
+  refused: 'would be refused by the guard',
+};
+
 /** Refused claims that are named one by one. */
 const mostRefusedTold = 10;
 
@@ -46,7 +54,7 @@ export async function reconcileMaps(call: Call): Promise<void> {
       onMended: ({ target, mending, why }) => {
         if (answer.json)
           answer.object({ target: formatPrefix(target), mending, ...(why === undefined ? {} : { why }) });
-        else answer.line(`${formatPrefix(target)} ${sayings[mending]}`);
+        else answer.line(`${formatPrefix(target)} ${(isDry ? foretold : sayings)[mending]}`);
         if (mending === 'refused' && ++refused <= mostRefusedTold) {
           answer.note(`${formatPrefix(target)} is not blocked again: ${why}`);
         }
