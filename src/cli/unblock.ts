@@ -135,10 +135,13 @@ async function unblockChosen(call: Call, filters: Filters): Promise<void> {
       for (const { target } of chosen) await say({ before: entryOf(hand, target), remaining: [] });
       return;
     }
+    // Of many targets the history has one row, with their number.
+    const cause =
+      chosen.length > slice && hand.ledger !== null ? hand.ledger.addCause(hand.because(null)) : hand.because(null);
     for (const { targets, whose } of groupsOf(chosen)) {
       for (let first = 0; first < targets.length; first += slice) {
         const some = targets.slice(first, first + slice);
-        const outcomes = await hand.blocklist.unblockMany(some, { owners: whose, cause: hand.because(null) });
+        const outcomes = await hand.blocklist.unblockMany(some, { owners: whose, cause });
         for (const outcome of outcomes) await say(outcome);
         answer.progress(`${first + some.length} of ${chosen.length}`);
         // Signals are heard between slices.
@@ -162,22 +165,22 @@ function choose(hand: Hand, filters: Filters, allClaims: boolean): Chosen[] {
   const { within, sort: _, limit: __, ...aboutClaims } = filters;
   const isExact = names(aboutClaims);
   const rest: Whose = allClaims ? 'all' : 'all_but_feeds';
-  const found = new Map<string, { readonly target: Prefix; readonly owners: Owner[] }>();
   const withFeeds = allClaims || filters.owner?.startsWith('feed') === true;
+  const chosen: Chosen[] = [];
   if (hand.ledger !== null) {
     const { sort: ___, ...filter } = filters;
+    let last: { readonly target: Prefix; readonly owners: Owner[] } | null = null;
+    // By address: what is on one target comes together.
     for (const { target, owner } of hand.ledger.claims(filter)) {
       if (!withFeeds && owner.startsWith('feed:')) continue;
-      const name = formatPrefix(target);
-      const before = found.get(name);
-      if (before === undefined) found.set(name, { target, owners: [owner] });
-      else before.owners.push(owner);
+      if (last !== null && same(last.target, target)) {
+        last.owners.push(owner);
+        continue;
+      }
+      last = { target, owners: [owner] };
+      chosen.push({ target, whose: isExact ? last.owners : rest });
     }
   }
-  const chosen: Chosen[] = [...found.values()].map(({ target, owners }) => ({
-    target,
-    whose: isExact ? owners : rest,
-  }));
   for (const { entry, claims } of blocksOf(hand, filters)) {
     if (claims === null || claims.length === 0) chosen.push({ target: entry.target, whose: rest });
   }

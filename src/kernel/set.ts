@@ -96,9 +96,15 @@ export class PinnedSet {
   }
 
   blockMap(name: BlockMapName): BpfMap {
+    const open = this.#maps.get(name);
+    if (open !== undefined) return open;
     const map = this.map(name);
-    if (map.info.valueSize !== layout.block.size) throw this.#mismatch(name, map.info.valueSize);
-    return map;
+    // Asked once: the answer is a system call.
+    const { valueSize } = map.info;
+    if (valueSize === layout.block.size) return map;
+    this.#maps.delete(name);
+    map.close();
+    throw this.#mismatch(name, valueSize);
   }
 
   /** The drop clock now. */

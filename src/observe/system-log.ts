@@ -25,8 +25,8 @@ const longestField = 1024;
 export function tellSystemLog(message: string, line: AuditLine, sockets: LogSockets = defaultSockets): boolean {
   const text = harmless(message, longestMessage);
   return (
-    send(sockets.journal, journalEntry(text, line)) ||
-    send(sockets.syslog, `<${facility * 8 + notice}>falcodrop[${process.pid}]: ${text}`)
+    send(sockets.journal, () => journalEntry(text, line)) ||
+    send(sockets.syslog, () => `<${facility * 8 + notice}>falcodrop[${process.pid}]: ${text}`)
   );
 }
 
@@ -49,11 +49,18 @@ function fieldName(name: string): string {
   return `FALCODROP_${word.replace(/^_/, '').toUpperCase()}`.slice(0, 64);
 }
 
-function send(socket: string, text: string): boolean {
+/** Nobody listened there: when it is tried again, in ms of `performance.now`. A failed try costs more than one that works. */
+const quietUntil = new Map<string, number>();
+const quietMs = 1_000;
+
+function send(socket: string, text: () => string): boolean {
+  if ((quietUntil.get(socket) ?? 0) > performance.now()) return false;
   try {
-    native().sendUnixDatagram(socket, Buffer.from(text));
+    native().sendUnixDatagram(socket, Buffer.from(text()));
     return true;
-  } catch {
-    return false; // nobody listens, or its queue is full
+  } catch (error) {
+    // A full queue may have room for the next line.
+    if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') quietUntil.set(socket, performance.now() + quietMs);
+    return false;
   }
 }

@@ -115,6 +115,7 @@ export class Ledger {
   readonly path: string;
   readonly #options: Required<LedgerOptions>;
   #connection: Connection;
+  #claimsOf: Database.Statement | null = null;
   #isClosed = false;
 
   /**
@@ -192,8 +193,16 @@ export class Ledger {
 
   /** All of one target's, tombstones too, by owner. */
   claimsOf(target: Prefix): Claim[] {
-    const sql = `SELECT ${claimColumns} FROM claims WHERE target = ? ORDER BY owner`;
-    return [...this.#rows({ sql, values: [keyOfTarget(target)] }, claimFromRow)];
+    const key = keyOfTarget(target);
+    return this.#attempt(() => {
+      const reader = this.#reader();
+      // Asked for every target that is unblocked: prepared once a connection.
+      if (this.#claimsOf?.database !== reader) {
+        const sql = `SELECT ${claimColumns} FROM claims WHERE target = ? ORDER BY owner`;
+        this.#claimsOf = reader.prepare(sql);
+      }
+      return this.#claimsOf.all(key).map((row) => this.#read(row, claimFromRow));
+    });
   }
 
   /** What the map must hold for a target, now. */
@@ -377,16 +386,18 @@ export class Ledger {
       for (const row of this.#reader()
         .prepare(sql)
         .iterate(...values)) {
-        let record: T;
-        try {
-          record = read(row);
-        } catch (error) {
-          throw error instanceof RangeError ? ledgerError('ledger_corrupt', this.path, error) : error;
-        }
-        yield record;
+        yield this.#read(row, read);
       }
     } catch (error) {
       throw ledgerFailure(error, this.path);
+    }
+  }
+
+  #read<T>(row: unknown, read: (row: unknown) => T): T {
+    try {
+      return read(row);
+    } catch (error) {
+      throw error instanceof RangeError ? ledgerError('ledger_corrupt', this.path, error) : error;
     }
   }
 
