@@ -2,7 +2,7 @@
  * A host under test: the built command in a network namespace with one uplink, its pins, ledger and configuration in a lab;
  * and ways to see from outside what holds: verdicts, and whether maps and ledger say the same.
  */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { formatPrefix } from '../../src/address/prefix.ts';
@@ -175,7 +175,8 @@ export function heldIn(pinDir: string): Map<string, Held> {
 
 /** The same of the live claims of the ledger: each end the latest. Written anew here, not the ledger's own union. */
 export function wantedIn(stateDir: string): Map<string, Held> {
-  const ledger = Ledger.open(stateDir, { service: { uid: 0, gid: 0 }, create: false });
+  const { uid, gid } = statSync(join(stateDir, 'ledger.db'));
+  const ledger = Ledger.open(stateDir, { service: { uid, gid }, create: false });
   try {
     const now = ledger.now();
     const wanted = new Map<string, Held>();
