@@ -1,5 +1,7 @@
 /** Addresses and prefixes for property tests: near the special ones more often than chance would have it. */
 import fc from 'fast-check';
+import { bitsOf, fromBytes } from '../../src/address/address.ts';
+import { maskPrefix } from '../../src/address/prefix.ts';
 
 const octet = fc.oneof(fc.integer({ min: 0, max: 255 }), fc.constantFrom(0, 1, 127, 255));
 const group = fc.oneof(fc.constant(0), fc.constant(0), fc.integer({ min: 0, max: 0xffff }), fc.constantFrom(1, 0xffff));
@@ -29,3 +31,9 @@ export const addressText = fc.oneof(
   fc.tuple(groupsText, dotted).map(([head, tail]) => `${head}::${tail}`),
   dotted.map((tail) => `::ffff:${tail}`),
 );
+
+/** Of both families and any length, host bits zero. */
+export const prefixes = fc.tuple(addressBytes, fc.nat(128)).map(([bytes, length]) => {
+  const address = fromBytes(bytes);
+  return maskPrefix(address, Math.min(length, bitsOf(address.family)));
+});
