@@ -28,6 +28,7 @@ import type { Note } from './output/answer.ts';
 import { clean } from './output/clean.ts';
 import { ask } from './question.ts';
 import { runReconcile } from './reconcile-child.ts';
+import { openRootAudit } from './root-audit.ts';
 import { namedConfig, readConfig, storeSettings } from './settings.ts';
 
 /** Entries of one map; 2^24 preallocated hash entries take 2 GB. */
@@ -70,6 +71,7 @@ export async function attachInterfaces(call: Call): Promise<void> {
   const restored: Note[] = [];
   const restore = (): Promise<void> => restoreClaims(call, restored);
   const hadMount = isMounted(pinDir);
+  const audit = openRootAudit(call, service);
   let done = false;
   for (const name of names) {
     // Before it is done: a session over this interface may stall meanwhile.
@@ -82,6 +84,10 @@ export async function attachInterfaces(call: Call): Promise<void> {
         notes.push({ code: 'mounted', message: `a bpffs was mounted at ${pinDir} for the pins` });
       }
       done = true;
+      const { status, attachment } = outcome;
+      if (status !== 'unchanged') {
+        audit({ action: status, interface: attachment.name, detail: `${attachment.mode} mode` });
+      }
       tell(call, outcome, mode, notes);
     } catch (error) {
       call.answer.fail(failureOf(error, call.verb));

@@ -3,11 +3,13 @@ import { FalcodropError } from '../errors.ts';
 import { attachedIfindexes } from '../host/attached.ts';
 import { type DetachOutcome, detach } from '../kernel/attach.ts';
 import { native } from '../kernel/native.ts';
+import { ownerOfPins } from '../kernel/owner.ts';
 import { pinDirOf } from '../kernel/pins.ts';
 import { askAboutSession } from './attach.ts';
 import { type Call, flag, isRoot } from './call.ts';
 import { failureOf } from './failure.ts';
 import { clean } from './output/clean.ts';
+import { openRootAudit } from './root-audit.ts';
 
 export async function detachInterfaces(call: Call): Promise<void> {
   const all = flag(call, 'all');
@@ -43,14 +45,19 @@ export async function detachInterfaces(call: Call): Promise<void> {
   await askAboutSession(call, all ? attached : names, 'Detaching may reset it for seconds');
 
   const { answer } = call;
+  const audit = openRootAudit(call, ownerOf(pinDir));
+  const detached = (outcome: DetachOutcome): void => {
+    audit({ action: 'detached', interface: outcome.name });
+    tell(call, outcome);
+  };
   if (all) {
     const done = await detachAll(pinDir, purge);
     if (done.length === 0 && !answer.json) answer.line('nothing was attached');
-    for (const outcome of done) tell(call, outcome);
+    for (const outcome of done) detached(outcome);
   } else {
     for (const name of names) {
       try {
-        for (const outcome of await detach(pinDir, [name], { purge: false })) tell(call, outcome);
+        for (const outcome of await detach(pinDir, [name], { purge: false })) detached(outcome);
       } catch (error) {
         answer.fail(failureOf(error, call.verb));
       }
@@ -58,6 +65,7 @@ export async function detachInterfaces(call: Call): Promise<void> {
     }
     if (purge && answer.status === 0) await detach(pinDir, [], { purge });
   }
+  if (purge && answer.status === 0) audit({ action: 'purged', detail: 'maps and blocks were removed' });
   if (purge && answer.status === 0 && !answer.json) answer.line('maps and blocks were removed');
 }
 
@@ -75,6 +83,15 @@ function foretell({ answer, verb }: Call, names: readonly string[], attached: re
   if (answer.json) return;
   if (names.length === 0) answer.line('nothing is attached');
   if (purge) answer.line('would remove the maps, and every block with them');
+}
+
+/** Root's where there are no pins any more. */
+function ownerOf(pinDir: string): { readonly uid: number; readonly gid: number } {
+  try {
+    return ownerOfPins(pinDir);
+  } catch {
+    return { uid: 0, gid: 0 };
+  }
 }
 
 /** Nothing to take off is no failure: who cleans up twice has cleaned up. */

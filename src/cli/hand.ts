@@ -11,13 +11,13 @@ import type { Book } from '../blocklist/blocklist.ts';
 import { Blocklist } from '../blocklist/blocklist.ts';
 import { moveAside } from '../blocklist/ledger/aside.ts';
 import { identityOf, prepareState, type Service } from '../blocklist/ledger/files.ts';
-import { Ledger, preloadLedger } from '../blocklist/ledger/ledger.ts';
+import { Ledger, type LedgerOptions, preloadLedger } from '../blocklist/ledger/ledger.ts';
 import type { HandCause, Hand as HandIdentity } from '../blocklist/ledger/record.ts';
 import { FalcodropError } from '../errors.ts';
 import { readCaller } from '../host/caller.ts';
 import { ownerOfPins } from '../kernel/owner.ts';
 import { pinDirOf } from '../kernel/pins.ts';
-import { Audit, audited } from '../observe/audit.ts';
+import { Audit } from '../observe/audit.ts';
 import { type Call, isRoot, stateDirOf } from './call.ts';
 
 export interface Hand {
@@ -62,16 +62,18 @@ export function openHand(call: Call): Hand {
     });
     becomeService(service);
   }
-  const ledger = trouble === null ? attempt(() => openLedger(call, stateDir, service)) : null;
-  if (trouble !== null) call.answer.note(`the ledger can not be used: ${(trouble as FalcodropError).message}`);
+  let ledger: Ledger | null = null;
   const audit = new Audit({
     stateDir,
     service,
     causeOf: (id) => ledger?.cause(id) ?? null,
-    // Without a ledger that has been said, and it is the same directory.
-    ...(ledger === null ? {} : { onTrouble: (message) => call.answer.note(message) }),
+    onTrouble: (message) => call.answer.note(message),
   });
-  const book = audited(ledger === null ? bookOfTrouble(trouble) : bookOf(ledger), audit);
+  // All that is committed is told, what a reconcile does too.
+  const onApplied: LedgerOptions['onApplied'] = (...applied) => audit.tell(...applied);
+  if (trouble === null) ledger = attempt(() => openLedger(call, stateDir, service, onApplied));
+  if (trouble !== null) call.answer.note(`the ledger can not be used: ${(trouble as FalcodropError).message}`);
+  const book = ledger === null ? bookOfTrouble(trouble) : bookOf(ledger);
   try {
     const blocklist = Blocklist.open(pinDir, {
       book,
@@ -104,14 +106,19 @@ export function isDamaged(error: unknown): error is FalcodropError {
 }
 
 /** Opens the ledger; a damaged one is moved aside, which is said, and a new one begun. As the service. */
-export function openLedger(call: Call, stateDir: string, service: Service): Ledger {
+export function openLedger(
+  call: Call,
+  stateDir: string,
+  service: Service,
+  onApplied: LedgerOptions['onApplied'] = () => undefined,
+): Ledger {
   const bad = identityOf(stateDir);
   try {
-    return Ledger.open(stateDir, { service });
+    return Ledger.open(stateDir, { service, onApplied });
   } catch (error) {
     if (!isDamaged(error)) throw error;
     setAside(call, { stateDir, service, bad, error });
-    return Ledger.open(stateDir, { service });
+    return Ledger.open(stateDir, { service, onApplied });
   }
 }
 

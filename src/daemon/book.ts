@@ -2,6 +2,7 @@
 import type { Book } from '../blocklist/blocklist.ts';
 import { LedgerWriter, type Opened } from '../blocklist/ledger/writer.ts';
 import { ownerOfPins } from '../kernel/owner.ts';
+import { Audit, audited } from '../observe/audit.ts';
 import { describe } from './alerts.ts';
 import type { Logger } from './log.ts';
 
@@ -19,9 +20,11 @@ export interface BookOptions {
 }
 
 export function openBook({ pinDir, stateDir, logger, onOpen }: BookOptions): DaemonBook {
+  const service = ownerOfPins(pinDir);
+  const audit = new Audit({ stateDir, service, onTrouble: (problem) => logger.error({ problem }, 'audit') });
   const writer = new LedgerWriter({
     stateDir,
-    service: ownerOfPins(pinDir),
+    service,
     onOpen: (opened) => {
       if (opened.movedAside !== null)
         logger.error({ movedAside: opened.movedAside }, 'a damaged ledger was moved aside');
@@ -33,7 +36,7 @@ export function openBook({ pinDir, stateDir, logger, onOpen }: BookOptions): Dae
     },
   });
   writer.start();
-  return {
+  const book: Book = {
     now: () => writer.now(),
     record: (events) => writer.post(events),
     get trouble() {
@@ -41,6 +44,11 @@ export function openBook({ pinDir, stateDir, logger, onOpen }: BookOptions): Dae
     },
     // The daemon neither unblocks nor replaces: it asks for nobody's claims.
     claimsOf: () => [],
-    close: () => writer.close(),
   };
+  return Object.assign(audited(book, audit), {
+    close: async () => {
+      await writer.close();
+      await audit.close();
+    },
+  });
 }

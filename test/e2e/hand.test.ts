@@ -606,6 +606,10 @@ describe('the audit file', () => {
     hand(['block', '203.0.113.66']);
     hand(['unblock', '203.0.113.66']);
     hand(['import', file('feed', '192.0.2.1\n192.0.2.2\n'), '--feed', 'drop']);
+    reconcile();
+    hand(['detach', uplink]);
+    expect(lines()[0]).toMatchObject({ 'event.action': 'attached', 'observer.ingress.interface.name': uplink });
+    expect(lines().at(-1)).toMatchObject({ 'event.action': 'detached', 'falcodrop.verb': 'detach', 'user.id': '0' });
     const told = lines()
       .filter((line) => line['source.address'] !== undefined || line['falcodrop.count'] !== undefined)
       .map((line) => [line['event.action'], line['source.ip'] ?? line['falcodrop.count'], line['falcodrop.owner']]);

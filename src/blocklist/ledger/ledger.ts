@@ -49,6 +49,8 @@ export interface LedgerOptions {
   readonly patienceMs?: number;
   /** False: `ledger_missing` instead of a new, empty ledger. */
   readonly create?: boolean;
+  /** Hears of what {@link Ledger.apply} has committed, and of ledger time then. Must not throw. */
+  readonly onApplied?: (events: readonly LedgerEvent[], outcomes: readonly Outcome[], now: number) => void;
   /** For tests. */
   readonly migrations?: readonly Migration[];
 }
@@ -122,7 +124,8 @@ export class Ledger {
    * Opens, makes what is missing, migrates. Throws `ledger_*` (errors.ts), `not_permitted`; the file is left as it was then.
    */
   static open(stateDir: string, options: LedgerOptions): Ledger {
-    const whole = { clocks: readClocks, patienceMs: defaultPatienceMs, create: true, migrations, ...options };
+    const defaults = { clocks: readClocks, patienceMs: defaultPatienceMs, create: true, migrations };
+    const whole = { ...defaults, onApplied: () => undefined, ...options };
     return new Ledger(stateDir, whole);
   }
 
@@ -176,12 +179,14 @@ export class Ledger {
    * `stampedOffsetMs`: the offset by which their times were made, when it may be another than now.
    */
   apply(events: readonly LedgerEvent[], { stampedOffsetMs }: { stampedOffsetMs?: number } = {}): Outcome[] {
-    return this.#write((now) => {
+    const outcomes = this.#write((now) => {
       const shift = stampedOffsetMs === undefined ? 0 : offsetOf(now) - stampedOffsetMs;
       const shifted = shift === 0 ? events : events.map((event) => shiftEvent(event, shift));
       const wallOf = (ledgerMs: number): number => toWall(now, ledgerMs);
       return this.#connection.journal.apply(shifted, { ledgerMs: now.ledgerMs, wallOf });
     });
+    this.#options.onApplied(events, outcomes, this.now());
+    return outcomes;
   }
 
   /** For a set of targets: its number goes into their events, and its history is one row with a count. */
