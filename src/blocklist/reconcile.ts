@@ -40,6 +40,8 @@ export interface ReconcileOptions {
   /** Why a claim must not be put in force (the guard, at a restore after a reboot); null = it may. */
   readonly refuses?: (target: Prefix) => string | null;
   readonly onMended?: (mended: Mended) => void;
+  /** How long an automatic block may stand in the map before its claim stands in the ledger. */
+  readonly settleMs?: number;
 }
 
 export type Summary = Readonly<Record<Mending, number>>;
@@ -47,8 +49,7 @@ export type Summary = Readonly<Record<Mending, number>>;
 /** A difference of ends that is rounding and the time between two readings of two clocks. */
 const toleranceMs = 1_000;
 
-/** An entry younger in the ledger's eyes than this may be one whose claim is about to be written. */
-const settleMs = 2_000;
+const defaultSettleMs = 2_000;
 
 export async function reconcile(blocklist: Blocklist, ledger: Ledger, options: ReconcileOptions): Promise<Summary> {
   const counts = { set: 0, removed: 0, adopted: 0, ended: 0, refused: 0 };
@@ -80,7 +81,7 @@ function mendSlice(
   set: PinnedSet,
   ledger: Ledger,
   targets: readonly TargetClaims[],
-  { dryRun = false, refuses }: ReconcileOptions,
+  { dryRun = false, refuses, settleMs = defaultSettleMs }: ReconcileOptions,
   tell: Tell,
 ): void {
   const events: LedgerEvent[] = [];
@@ -163,7 +164,7 @@ const found: SetCause = { kind: 'adopted', name: null, hand: null, reason: 'foun
 async function mendForeign(blocklist: Blocklist, ledger: Ledger, options: ReconcileOptions, tell: Tell): Promise<void> {
   const unknown = unknownTargets(blocklist, ledger);
   if (unknown.length === 0) return;
-  await new Promise((resolve) => setTimeout(resolve, settleMs));
+  await new Promise((resolve) => setTimeout(resolve, options.settleMs ?? defaultSettleMs));
   for (let first = 0; first < unknown.length; first += slice) {
     const targets = unknown.slice(first, first + slice);
     await blocklist.locked((set) => {

@@ -44,7 +44,7 @@ async function withLedger(pinned: Pinned, work: (scene: Scene) => Promise<void>)
       booked,
       mended,
       run: (options = {}) =>
-        reconcile(booked, ledger, { foreign: 'adopt', onMended: (one) => mended.push(one), ...options }),
+        reconcile(booked, ledger, { foreign: 'adopt', settleMs: 100, onMended: (one) => mended.push(one), ...options }),
       tell: (...events) => void ledger.apply(events),
       seconds: (target) => {
         const found = booked.covering(parsePrefix(target)).find((entry) => formatPrefix(entry.target) === target);
@@ -234,7 +234,7 @@ describe('reconcile', () => {
       const targets = Array.from({ length: 700 }, (_, i) => `198.18.${i >> 8}.${i & 255}`);
       tell(...targets.map((target) => inLedger(ledger, target, [hour, 0])));
       const other = Blocklist.open(lab.pinDir, { book: bookOf(ledger) });
-      const both = await Promise.all([run(), reconcile(other, ledger, { foreign: 'adopt' })]);
+      const both = await Promise.all([run(), reconcile(other, ledger, { foreign: 'adopt', settleMs: 100 })]);
       other.close();
       expect(both.reduce((sum, { set }) => sum + set, 0)).toBe(700);
       expect(both.every(({ adopted, removed }) => adopted === 0 && removed === 0)).toBe(true);
