@@ -6,7 +6,6 @@
  * one hold of the lock and one transaction.
  */
 import { comparePrefixes, formatPrefix, isHost, type Prefix } from '../address/prefix.ts';
-import { slice } from '../blocklist/blocklist.ts';
 import type { Owner, Wish } from '../blocklist/claims.ts';
 import { fromWall } from '../blocklist/ledger/clock.ts';
 import { keyOfTarget } from '../blocklist/ledger/key.ts';
@@ -32,6 +31,7 @@ import { clean } from './output/clean.ts';
 import { local, utc } from './output/moment.ts';
 import { ask } from './question.ts';
 import { readHandSettings } from './settings.ts';
+import { slicesOf } from './slices.ts';
 import { type Group, type TableWish, WishTable } from './wish-table.ts';
 
 const defaultSeconds = 3600;
@@ -394,22 +394,19 @@ async function carryOut(
   const { answer, clock } = call;
   const total = planned.length + surplus.length;
   const isDue = seldom();
-  const say = async (done: number): Promise<void> => {
+  const say = (done: number): void => {
     if (isDue(performance.now())) answer.progress(`${done} of ${total}`);
-    // Signals are heard between slices.
-    await new Promise((resolve) => setImmediate(resolve));
   };
   const causes = causesOf(hand, terms);
   requireRoom(hand, table, planned);
 
   // What a feed no longer has makes room for what it has now.
-  const withdrawn = surplus.length === 0 || terms.feed === null ? null : causes({ reason: terms.reason });
-  for (let first = 0; first < surplus.length && terms.feed !== null && withdrawn !== null; first += slice) {
-    const targets = surplus.slice(first, first + slice);
-    await hand.blocklist.unblockMany(targets, { owners: [terms.feed], cause: withdrawn });
+  for await (const targets of slicesOf(surplus, hand.ledger)) {
+    const cause = causes({ reason: terms.reason });
+    await hand.blocklist.unblockMany(targets, { owners: terms.feed === null ? [] : [terms.feed], cause });
     fault('import.withdrawn');
     counts.withdrawn += targets.length;
-    await say(first);
+    say(counts.withdrawn);
   }
 
   let done = surplus.length;
@@ -422,8 +419,7 @@ async function carryOut(
     [replaced, true],
     [planned.length === replaced.length ? nothing : raised, false],
   ] as const) {
-    for (let first = 0; first < part.length; first += slice) {
-      const some = part.slice(first, first + slice);
+    for await (const some of slicesOf(part, hand.ledger)) {
       const wishes = some.map(({ row }): Wish => {
         const { target, group, endMs } = table.at(row);
         return {
@@ -451,7 +447,7 @@ async function carryOut(
         answer.fail(new FalcodropError(full.code, `${full.message}; ${rest} were left out`, full.hint));
         return;
       }
-      await say(done);
+      say(done);
     }
   }
 }

@@ -15,6 +15,7 @@ import { amount } from './output/amount.ts';
 import { clean } from './output/clean.ts';
 import { untilText } from './output/entry.ts';
 import { ask } from './question.ts';
+import { slicesOf } from './slices.ts';
 import { parseTargets } from './target.ts';
 
 type Whose = NonNullable<Withdrawal['owners']>;
@@ -125,6 +126,7 @@ async function unblockChosen(call: Call, filters: Filters): Promise<void> {
       if (all || chosen.length > 0) await ask(call, all ? `End all ${number}?` : `End ${number}?`);
     }
     let ended = 0;
+    let done = 0;
     const say = async ({ before, remaining }: UnblockOutcome): Promise<void> => {
       if (before === null || before.state === 'ended') return;
       ended++;
@@ -139,13 +141,11 @@ async function unblockChosen(call: Call, filters: Filters): Promise<void> {
     const cause =
       chosen.length > slice && hand.ledger !== null ? hand.ledger.addCause(hand.because(null)) : hand.because(null);
     for (const { targets, whose } of groupsOf(chosen)) {
-      for (let first = 0; first < targets.length; first += slice) {
-        const some = targets.slice(first, first + slice);
+      for await (const some of slicesOf(targets, hand.ledger)) {
         const outcomes = await hand.blocklist.unblockMany(some, { owners: whose, cause });
         for (const outcome of outcomes) await say(outcome);
-        answer.progress(`${first + some.length} of ${chosen.length}`);
-        // Signals are heard between slices.
-        await new Promise((resolve) => setImmediate(resolve));
+        done += some.length;
+        if (chosen.length > slice) answer.progress(`${done} of ${chosen.length}`);
       }
     }
     answer.progress('');

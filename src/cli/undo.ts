@@ -1,6 +1,5 @@
 /** `falcodrop undo`: what policies did lately is taken back. */
 import { formatPrefix, type Prefix } from '../address/prefix.ts';
-import { slice } from '../blocklist/blocklist.ts';
 import type { Owner, Wish } from '../blocklist/claims.ts';
 import { keyOfTarget } from '../blocklist/ledger/key.ts';
 import type { Ledger } from '../blocklist/ledger/ledger.ts';
@@ -15,6 +14,7 @@ import { type Hand, openHand } from './hand.ts';
 import { clean } from './output/clean.ts';
 import { endAt, untilText, wholeSeconds } from './output/entry.ts';
 import { ask } from './question.ts';
+import { slicesOf } from './slices.ts';
 
 const defaultWindowMs = 15 * 60_000;
 
@@ -107,8 +107,8 @@ async function revert({ blocklist, because }: Hand, ledger: Ledger, reversals: r
   for (const owner of owners) {
     const own = reversals.filter((reversal) => reversal.owner === owner);
     const gone = own.filter(({ back }) => back === null).map(({ target }) => target);
-    for (let first = 0; first < gone.length; first += slice) {
-      await blocklist.unblockMany(gone.slice(first, first + slice), { owners: [owner], action: 'undone', cause });
+    for await (const some of slicesOf(gone, ledger)) {
+      await blocklist.unblockMany(some, { owners: [owner], action: 'undone', cause });
     }
   }
   fault('undo.withdrawn');
@@ -132,8 +132,8 @@ async function revert({ blocklist, because }: Hand, ledger: Ledger, reversals: r
     [set, true],
     [raised, false],
   ] as const) {
-    for (let first = 0; first < wishes.length; first += slice) {
-      const outcomes = await blocklist.blockMany(wishes.slice(first, first + slice), { replace, undo: replace });
+    for await (const some of slicesOf(wishes, ledger)) {
+      const outcomes = await blocklist.blockMany(some, { replace, undo: replace });
       fault('undo.set');
       const failed = outcomes.find((outcome) => outcome instanceof FalcodropError);
       if (failed !== undefined) throw failed;

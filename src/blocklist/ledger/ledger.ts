@@ -189,6 +189,16 @@ export class Ledger {
     return outcomes;
   }
 
+  /** From now on commits of this handle do not write the log back; whoever says so calls {@link checkpoint} now and then. */
+  deferCheckpoints(): void {
+    this.#attempt(() => this.#connection.database.pragma('wal_autocheckpoint = 0'));
+  }
+
+  /** Writes back what it can without waiting for anybody. */
+  checkpoint(): void {
+    this.#attempt(() => this.#connection.database.pragma('wal_checkpoint(PASSIVE)'));
+  }
+
   /** For a set of targets: its number goes into their events, and its history is one row with a count. */
   addCause(cause: Cause): CauseId {
     return this.#write((now) =>
