@@ -1,6 +1,6 @@
 /**
- * Text that somebody else wrote (an alert's rule, a reason) on its way to a log: control characters would move the reader's
- * cursor or forge a line, bidirectional overrides would show another order than is there.
+ * Text that somebody else wrote (an alert's rule, a reason) on its way to a log or a terminal: control characters would move
+ * the reader's cursor or forge a line, bidirectional overrides would show another order than is there.
  */
 
 /** Control, format (bidi, zero width), surrogates without a partner, private use, line and paragraph separators. */

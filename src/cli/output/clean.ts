@@ -1,26 +1,9 @@
-/**
- * Text that somebody else wrote (an alert's rule, a program's name) on its way to a terminal: control characters would
- * move the cursor or set the title, bidirectional overrides would show another order than is there.
- */
+/** Text that somebody else wrote (an alert's rule, a program's name) on its way to a terminal. */
+import { harmless } from '../../observe/text.ts';
 
-/** Control, format (bidi, zero width), surrogates without a partner, private use, line and paragraph separators. */
-const unsafe = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu;
-const suspicious = /[^\x20-\x7e]/;
+export { harmlessJson as jsonLine } from '../../observe/text.ts';
 
-/** Cut to `longest` UTF-16 units, unsafe characters as \uXXXX. */
+/** Cut to `longest` UTF-16 units, control and format characters as \uXXXX. */
 export function clean(text: string, longest = 200): string {
-  const short = text.length > longest ? `${text.slice(0, longest - 1)}…` : text;
-  return suspicious.test(short) ? short.replace(unsafe, escaped) : short;
-}
-
-/** One line of JSON, the same unsafe characters escaped: JSON itself escapes those below U+0020 alone. */
-export function jsonLine(value: unknown): string {
-  const text = JSON.stringify(value);
-  return suspicious.test(text) ? text.replace(unsafe, escaped) : text;
-}
-
-function escaped(character: string): string {
-  let text = '';
-  for (let i = 0; i < character.length; i++) text += `\\u${character.charCodeAt(i).toString(16).padStart(4, '0')}`;
-  return text;
+  return harmless(text, longest);
 }
