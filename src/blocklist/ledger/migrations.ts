@@ -35,9 +35,8 @@ export function checkVersion(
   all: readonly Migration[],
   exists: (path: string) => boolean,
 ): void {
-  const version = versionOf(database);
-  const id = Number(database.pragma('application_id', { simple: true }));
-  if (id !== applicationId && (id !== 0 || version !== 0 || hasTables(database))) {
+  const { version, id, isEmpty } = headOf(database);
+  if (id !== applicationId && (id !== 0 || version !== 0 || !isEmpty)) {
     throw new FalcodropError(
       'ledger_not_database',
       `${path} is an SQLite database of another program`,
@@ -57,8 +56,21 @@ export function checkVersion(
   );
 }
 
-function hasTables(database: Database): boolean {
-  return database.prepare('SELECT 1 FROM sqlite_schema LIMIT 1').get() !== undefined;
+interface Head {
+  readonly version: number;
+  readonly id: number;
+  readonly isEmpty: boolean;
+}
+
+/** Of one moment: another process may begin the ledger between two of these reads. */
+function headOf(database: Database): Head {
+  return database.transaction(
+    (): Head => ({
+      version: versionOf(database),
+      id: Number(database.pragma('application_id', { simple: true })),
+      isEmpty: database.prepare('SELECT 1 FROM sqlite_schema LIMIT 1').get() === undefined,
+    }),
+  )();
 }
 
 /**

@@ -1,10 +1,11 @@
 import { copyFileSync, existsSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
-import { describe, expect, test } from 'vitest';
-import { ledgerPath } from '../../../src/blocklist/ledger/files.ts';
-import { type Migration, migrations } from '../../../src/blocklist/ledger/migrations.ts';
+import Database from 'better-sqlite3';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { ledgerPath, prepareState } from '../../../src/blocklist/ledger/files.ts';
+import { checkVersion, type Migration, migrations } from '../../../src/blocklist/ledger/migrations.ts';
 import { forEver } from '../../../src/blocklist/ledger/record.ts';
 import { failureOf } from './failed.ts';
-import { freshStateDir, openLedger, wish } from './place.ts';
+import { freshStateDir, openLedger, self, wish } from './place.ts';
 
 const next: Migration = {
   version: migrations.length + 1,
@@ -15,6 +16,28 @@ const newer = [...migrations, next];
 describe('versions', () => {
   test('follow one another from 1', () => {
     expect(migrations.map(({ version }) => version)).toEqual(migrations.map((_, index) => index + 1));
+  });
+
+  test('a ledger that another process begins while it is looked at is no other program’s', () => {
+    const stateDir = freshStateDir();
+    const path = prepareState(stateDir, self);
+    const database = new Database(path);
+    onTestFinished(() => void database.close());
+    const pragma = database.pragma.bind(database);
+    let reads = 0;
+    database.pragma = (...parameters: Parameters<typeof pragma>): unknown => {
+      const found = pragma(...parameters);
+      if (++reads !== 2) return found;
+      try {
+        openLedger(stateDir, { patienceMs: 0 }).close();
+      } catch (error) {
+        // it has to wait until this look is over
+        expect(error).toMatchObject({ code: 'ledger_locked' });
+      }
+      return found;
+    };
+    expect(() => checkVersion(database, path, migrations, existsSync)).not.toThrow();
+    expect(reads).toBeGreaterThan(1);
   });
 
   test('an upgrade keeps what is there, and a copy on which the version before starts', () => {
