@@ -13,12 +13,15 @@
 #include <linux/types.h>
 
 /* Maps of another version are refused; raise it with every change to this file's layout. */
-#define FALCODROP_FORMAT 1
+#define FALCODROP_FORMAT 2
 
 #define NEVER    0ULL
 #define FOR_EVER (~0ULL)
 
-#define MAX_SLOTS 64 /* interfaces attached at once */
+#define MAX_SLOTS        64  /* interfaces attached at once */
+#define MAX_SCOPES       256 /* rows of scopes; the first stays empty */
+#define SCOPE_PORTS      16
+#define NEVER_DROP_PORTS 16
 
 enum block_owner {
 	OWNER_HAND = 1 << 0,
@@ -39,7 +42,7 @@ struct block {
 	__u64 count_until;  /* packets are counted while now < this (monitor) */
 	__u8 action;        /* enum block_action */
 	__u8 owners;        /* bits of enum block_owner */
-	__u16 scope;        /* row of the scopes array; 0 = every port */
+	__u16 scope;        /* row of scopes; 0 = every port */
 	__u8 prefix_length; /* as in the key: tells which prefix a trie lookup found */
 	__u8 reserved[3];
 	__u64 packets; /* met while live, dropped or only counted */
@@ -47,8 +50,8 @@ struct block {
 	__u64 last_seen; /* drop clock, 0 = never */
 };
 
-/* One entry of allowed_cidr_v4 or allowed_cidr_v6. Judged without the skew: an allow never outlives
- * its hour. */
+/* One entry of allowed_cidr_v4 or allowed_cidr_v6. Judged without the skew, which the service may
+ * write: what root allows must not end by the service's hand. */
 struct allow {
 	__u64 until; /* CLOCK_MONOTONIC ns */
 	__u8 prefix_length;
@@ -63,6 +66,22 @@ struct cidr_v4 {
 struct cidr_v6 {
 	__u32 prefix_length;
 	__u8 address[16];
+};
+
+/* A local port: the destination port of what comes in. */
+struct port {
+	__u8 protocol; /* as in the IP header, one that has ports; 0 ends a list */
+	__u8 reserved;
+	__u16 number; /* host order */
+};
+
+/*
+ * scopes[row]: what an entry is limited to. A row is written before the first entry names it and
+ * stays as it is while one does. Later fragments and what is too short or malformed show no port:
+ * they are judged by the address. An empty row limits nothing.
+ */
+struct scope {
+	struct port ports[SCOPE_PORTS];
 };
 
 /*
@@ -94,6 +113,7 @@ struct settings {
 	__u64 deadline;   /* CLOCK_MONOTONIC ns; 0 = none */
 	__u32 mode_after; /* enum mode from the deadline on */
 	__u32 sampling;   /* 0 = no drop samples, 1 = first hit and powers of two */
+	struct port never_drop[NEVER_DROP_PORTS]; /* management; whoever comes */
 };
 
 /*
@@ -103,6 +123,8 @@ struct settings {
 enum count_kind {
 	PASS_CLEAN,        /* IP, no live entry */
 	PASS_ALLOWED,      /* a live entry, outranked by an allow */
+	PASS_NEVER_DROP,   /* a live entry, but to a port of settings.never_drop */
+	PASS_OTHER_PORT,   /* live entries, all of them limited to other ports */
 	PASS_MONITORED,    /* live entries, all of them monitoring */
 	PASS_MODE_MONITOR, /* would have been dropped, but the mode is monitor */
 	PASS_MODE_OFF,

@@ -16,6 +16,7 @@ const volatile bool has_frags; /* the kernel has multi-buffer XDP and bpf_xdp_ge
 /* Never read: names the types that scripts/layout.ts needs in BTF, where only used types appear. */
 const volatile union {
 	struct sample sample;
+	struct port port;
 	enum block_owner owner;
 	enum block_action action;
 	enum mode mode;
@@ -111,6 +112,17 @@ static __always_inline bool is_allowed(void *allowed, const struct cidr_v6 *sour
 	return false;
 }
 
+static __always_inline bool is_listed(const struct port *ports, __u32 length, int local)
+{
+	__u32 i;
+
+	for (i = 0; i < length && ports[i].protocol; i++) {
+		if ((ports[i].protocol << 16 | ports[i].number) == local)
+			return true;
+	}
+	return false;
+}
+
 /* Not static, so that they are verified once and not in every round of the loop that asks them. */
 __attribute__((noinline)) int is_allowed_v4(const struct cidr_v6 *source)
 {
@@ -120,6 +132,35 @@ __attribute__((noinline)) int is_allowed_v4(const struct cidr_v6 *source)
 __attribute__((noinline)) int is_allowed_v6(const struct cidr_v6 *source)
 {
 	return source ? is_allowed(&allowed_cidr_v6, source, 128) : 0;
+}
+
+__attribute__((noinline)) int local_port(struct xdp_md *ctx, const struct packet *packet)
+{
+	struct cursor cursor = {(void *)(long)ctx->data, (void *)(long)ctx->data_end};
+
+	if (!packet)
+		return LOCAL_HIDDEN;
+	cursor.at += packet->ip & 0xff;
+	return packet->family == 4 ? local_port_v4(&cursor) : local_port_v6(&cursor);
+}
+
+__attribute__((noinline)) int is_in_scope(struct xdp_md *ctx, const struct packet *packet,
+					  __u32 row)
+{
+	const struct scope *scope = bpf_map_lookup_elem(&scopes, &row);
+	int local;
+
+	if (!scope || !scope->ports[0].protocol)
+		return 1;
+	local = local_port(ctx, packet);
+	return local == LOCAL_HIDDEN || is_listed(scope->ports, SCOPE_PORTS, local);
+}
+
+__attribute__((noinline)) int is_never_dropped(struct xdp_md *ctx, const struct packet *packet)
+{
+	const struct settings *set = bpf_map_lookup_elem(&settings, &zero);
+
+	return set ? is_listed(set->never_drop, NEVER_DROP_PORTS, local_port(ctx, packet)) : 0;
 }
 
 __attribute__((noinline)) int sample(struct xdp_md *ctx, const struct packet *packet,
@@ -210,11 +251,18 @@ static __always_inline enum count_kind verdict(struct xdp_md *ctx, struct packet
 	for (i = 0; i <= bits + 1; i++) {
 		if (block) {
 			now = drop_clock();
-			if (is_live(block, now)) {
-				if (kind == PASS_CLEAN &&
+			if (is_live(block, now) && block->scope &&
+			    !is_in_scope(ctx, packet, block->scope)) {
+				if (kind == PASS_CLEAN)
+					kind = PASS_OTHER_PORT;
+			} else if (is_live(block, now)) {
+				if (kind != PASS_MONITORED &&
 				    (family == 4 ? is_allowed_v4(&packet->source)
 						 : is_allowed_v6(&packet->source)))
 					return PASS_ALLOWED;
+				if (kind != PASS_MONITORED && set->never_drop[0].protocol &&
+				    is_never_dropped(ctx, packet))
+					return PASS_NEVER_DROP;
 				kind = now >= block->drop_until       ? PASS_MONITORED
 				       : mode == MODE_MONITOR         ? PASS_MODE_MONITOR
 				       : block->prefix_length == bits ? DROP_ADDRESS

@@ -11,12 +11,14 @@
 #include <linux/types.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
+#include <linux/in6.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <bpf/bpf_endian.h>
 #include "abi.h"
 
-#define MAX_TAGS 2 /* 802.1ad outside, 802.1Q inside */
+#define MAX_TAGS       2 /* 802.1ad outside, 802.1Q inside */
+#define MAX_EXTENSIONS 8 /* IPv6 headers that are walked to the ports */
 
 #define PPP_IPV4 0x0021 /* RFC 1332 */
 #define PPP_IPV6 0x0057 /* RFC 5072 */
@@ -125,6 +127,74 @@ static __always_inline enum parsed parse_frame(struct cursor *cursor)
 		return cursor->at + sizeof(struct ipv6hdr) > cursor->end ? PARSED_SHORT_IPV6
 									 : PARSED_IPV6;
 	return PARSED_NOT_IP;
+}
+
+#define LOCAL_NONE   0    /* its protocol has no ports */
+#define LOCAL_HIDDEN (-1) /* not to be seen in this packet */
+
+/* The destination port of a packet as protocol << 16 | port, or one of the two above. */
+static __always_inline int port_under(struct cursor *cursor, __u8 protocol)
+{
+	__be16 *ports;
+
+	switch (protocol) {
+	case IPPROTO_TCP:
+	case IPPROTO_UDP:
+	case IPPROTO_DCCP:
+	case IPPROTO_SCTP:
+	case IPPROTO_UDPLITE:
+		ports = take(cursor, 2 * sizeof(*ports));
+		return ports ? protocol << 16 | bpf_ntohs(ports[1]) : LOCAL_HIDDEN;
+	default:
+		return LOCAL_NONE;
+	}
+}
+
+/* From the IPv4 header on. A header length below five hides what follows. */
+static __always_inline int local_port_v4(struct cursor *cursor)
+{
+	const struct iphdr *ip = take(cursor, sizeof(*ip));
+
+	if (!ip || ip->ihl < 5 || ip->frag_off & bpf_htons(0x1fff))
+		return LOCAL_HIDDEN;
+	cursor->at += ip->ihl * 4 - sizeof(*ip);
+	return port_under(cursor, ip->protocol);
+}
+
+struct extension { /* RFC 8200 section 4; AH: RFC 4302 */
+	__u8 next;
+	__u8 length;
+	__be16 fragment; /* of a fragment header: offset and flags */
+	__u32 rest;
+};
+
+/* From the IPv6 header on, through extension headers. */
+static __always_inline int local_port_v6(struct cursor *cursor)
+{
+	const struct ipv6hdr *ip = take(cursor, sizeof(*ip));
+	const struct extension *header;
+	__u8 next;
+	int i;
+
+	if (!ip)
+		return LOCAL_HIDDEN;
+	next = ip->nexthdr;
+	for (i = 0; i <= MAX_EXTENSIONS; i++) {
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS &&
+		    next != IPPROTO_FRAGMENT && next != IPPROTO_AH)
+			return port_under(cursor, next);
+		header = take(cursor, sizeof(*header));
+		if (!header)
+			return LOCAL_HIDDEN;
+		if (next == IPPROTO_FRAGMENT) {
+			if (header->fragment & bpf_htons(0xfff8))
+				return LOCAL_HIDDEN;
+		} else {
+			cursor->at += header->length * (next == IPPROTO_AH ? 4 : 8);
+		}
+		next = header->next;
+	}
+	return LOCAL_HIDDEN;
 }
 
 /* `rest` is what the frame holds from the IP header on, in bytes; Ethernet padding may follow the

@@ -9,6 +9,8 @@ const target = new URL('../src/kernel/layout.generated.ts', import.meta.url);
 const structs = [
   'block',
   'allow',
+  'port',
+  'scope',
   'cidr_v4',
   'cidr_v6',
   'hints',
@@ -20,7 +22,7 @@ const structs = [
 ];
 const enums = ['block_owner', 'hint_prefixes', 'mode', 'count_kind', 'change_operation', 'change_result'];
 /** What BTF does not carry: macros of abi.h that others need. */
-const macros = ['FALCODROP_FORMAT', 'MAX_SLOTS'];
+const macros = ['FALCODROP_FORMAT', 'MAX_SLOTS', 'MAX_SCOPES', 'SCOPE_PORTS', 'NEVER_DROP_PORTS'];
 const macroFiles = ['abi.h', 'maps.h'];
 
 const [objectPath, flag] = process.argv.slice(2);
@@ -35,7 +37,7 @@ const lines = [
   '',
 ];
 for (const name of macros) {
-  const value = new RegExp(`#define ${name} (\\d+)`).exec(headers)?.[1];
+  const value = new RegExp(`#define ${name}\\s+(\\d+)`).exec(headers)?.[1];
   if (value === undefined) throw new Error(`${name} is not defined in bpf/`);
   lines.push(`export const ${name} = ${value};`);
 }

@@ -9,6 +9,7 @@ export const exitStatusOf = {
   usage: 2,
   address_invalid: 2,
   prefix_host_bits: 2,
+  ports_invalid: 2,
   duration_invalid: 2,
   time_invalid: 2,
   import_invalid: 2,

@@ -91,6 +91,7 @@ const serviceWritable = new Set([
   'blocked_v6',
   'blocked_cidr_v4',
   'blocked_cidr_v6',
+  'scopes',
   'hints',
   'drop_samples',
   'change',
@@ -554,6 +555,7 @@ function makeSet(paths: PinPaths, sizes: Partial<Sizes>, service: Service): stri
         deadline: 0n,
         modeAfter: mode.MODE_ENFORCE,
         sampling: 1,
+        neverDrop: [],
       }),
     );
     settings.close();

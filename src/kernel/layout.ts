@@ -3,8 +3,9 @@
  * amd64 and arm64 are both little endian; addresses stay in network order.
  */
 import { type Address, bitsOf, fromBytes } from '../address/address.ts';
+import type { Port, Ports } from '../address/port.ts';
 import { isHost, type Prefix } from '../address/prefix.ts';
-import { block_owner, layout } from './layout.generated.ts';
+import { block_owner, layout, NEVER_DROP_PORTS, SCOPE_PORTS } from './layout.generated.ts';
 
 export * from './layout.generated.ts';
 
@@ -20,6 +21,7 @@ export interface BlockValue {
   readonly action: number;
   /** Bits of `block_owner`. */
   readonly owners: number;
+  /** Row of `scopes`; 0 = every port. */
   readonly scope: number;
   readonly prefixLength: number;
   readonly packets: bigint;
@@ -115,6 +117,8 @@ export interface Settings {
   readonly deadline: bigint;
   readonly modeAfter: number;
   readonly sampling: number;
+  /** Local ports that are never dropped, whoever comes; at most {@link NEVER_DROP_PORTS}. */
+  readonly neverDrop: Ports;
 }
 
 const settings = layout.settings.members;
@@ -126,6 +130,7 @@ export function encodeSettings(value: Settings): Buffer {
   bytes.writeBigUInt64LE(value.deadline, settings.deadline[0]);
   bytes.writeUInt32LE(value.modeAfter, settings.mode_after[0]);
   bytes.writeUInt32LE(value.sampling, settings.sampling[0]);
+  writePorts(bytes, settings.never_drop[0], value.neverDrop, NEVER_DROP_PORTS);
   return bytes;
 }
 
@@ -136,5 +141,38 @@ export function decodeSettings(bytes: Buffer): Settings {
     deadline: bytes.readBigUInt64LE(settings.deadline[0]),
     modeAfter: bytes.readUInt32LE(settings.mode_after[0]),
     sampling: bytes.readUInt32LE(settings.sampling[0]),
+    neverDrop: readPorts(bytes, settings.never_drop[0], NEVER_DROP_PORTS),
   };
+}
+
+const port = layout.port.members;
+
+/** A row of `scopes`; the empty set limits nothing. */
+export function encodeScope(ports: Ports): Buffer {
+  const bytes = Buffer.alloc(layout.scope.size);
+  writePorts(bytes, 0, ports, SCOPE_PORTS);
+  return bytes;
+}
+
+export function decodeScope(bytes: Buffer): Ports {
+  return readPorts(bytes, 0, SCOPE_PORTS);
+}
+
+function writePorts(bytes: Buffer, offset: number, ports: Ports, most: number): void {
+  if (ports.length > most) throw new RangeError(`${ports.length} ports, ${most} fit`);
+  for (const [index, { protocol, number }] of ports.entries()) {
+    const at = offset + index * layout.port.size;
+    bytes.writeUInt8(protocol, at + port.protocol[0]);
+    bytes.writeUInt16LE(number, at + port.number[0]);
+  }
+}
+
+function readPorts(bytes: Buffer, offset: number, most: number): Ports {
+  const ports: Port[] = [];
+  for (let at = offset; at < offset + most * layout.port.size; at += layout.port.size) {
+    const protocol = bytes.readUInt8(at + port.protocol[0]);
+    if (protocol === 0) break;
+    ports.push({ protocol, number: bytes.readUInt16LE(at + port.number[0]) });
+  }
+  return ports;
 }

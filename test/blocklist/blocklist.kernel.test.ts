@@ -360,7 +360,14 @@ describe('maps that are not to be written', () => {
         .openMap(`${lab.pinDir}/current/settings`)
         .update(
           u32(0),
-          encodeSettings({ format: FALCODROP_FORMAT + 1, mode: 0, deadline: 0n, modeAfter: 0, sampling: 0 }),
+          encodeSettings({
+            format: FALCODROP_FORMAT + 1,
+            mode: 0,
+            deadline: 0n,
+            modeAfter: 0,
+            sampling: 0,
+            neverDrop: [],
+          }),
         );
       const error = await refusal(() => Blocklist.open(lab.pinDir));
       expect(error.code).toBe('layout_mismatch');

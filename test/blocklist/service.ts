@@ -76,12 +76,18 @@ await attempt('detach', () => detach(pinDir, null, { purge: false }));
 await attempt('settings', () =>
   native()
     .openMap(join(pinDir, 'current/settings'))
-    .update(u32(0), encodeSettings({ format: FALCODROP_FORMAT, mode: 2, deadline: 0n, modeAfter: 0, sampling: 0 })),
+    .update(
+      u32(0),
+      encodeSettings({ format: FALCODROP_FORMAT, mode: 2, deadline: 0n, modeAfter: 0, sampling: 0, neverDrop: [] }),
+    ),
 );
 await attempt('settings, opened to read', () =>
   native()
     .openMap(join(pinDir, 'current/settings'), { readOnly: true })
-    .update(u32(0), encodeSettings({ format: FALCODROP_FORMAT, mode: 2, deadline: 0n, modeAfter: 0, sampling: 0 })),
+    .update(
+      u32(0),
+      encodeSettings({ format: FALCODROP_FORMAT, mode: 2, deadline: 0n, modeAfter: 0, sampling: 0, neverDrop: [] }),
+    ),
 );
 await attempt('allow', () => native().openMap(join(pinDir, 'current/allowed_cidr_v4')).info.id);
 await attempt('link', () => native().openLink(join(pinDir, 'links', process.argv[6] ?? '')).info.id);

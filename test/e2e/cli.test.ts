@@ -231,7 +231,7 @@ describe('attach and detach', () => {
     const settings = native().openMap(pinned('settings'));
     settings.update(
       Buffer.alloc(4),
-      encodeSettings({ format: FALCODROP_FORMAT + 1, mode: 0, deadline: 0n, modeAfter: 0, sampling: 1 }),
+      encodeSettings({ format: FALCODROP_FORMAT + 1, mode: 0, deadline: 0n, modeAfter: 0, sampling: 1, neverDrop: [] }),
     );
     settings.close();
     for (const args of [
@@ -477,7 +477,7 @@ describe('show', () => {
     const say = (mode: number) =>
       settings.update(
         Buffer.alloc(4),
-        encodeSettings({ format: FALCODROP_FORMAT, mode, deadline: 0n, modeAfter: 0, sampling: 1 }),
+        encodeSettings({ format: FALCODROP_FORMAT, mode, deadline: 0n, modeAfter: 0, sampling: 1, neverDrop: [] }),
       );
     say(modes.MODE_MONITOR);
     expect(json(0, ['show', '203.0.113.66']).said).toMatchObject([{ verdict: 'counted', mode: 'monitor' }]);

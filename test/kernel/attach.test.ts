@@ -135,6 +135,7 @@ describe('attach', () => {
         blocked_v6: writable,
         blocked_cidr_v4: writable,
         blocked_cidr_v6: writable,
+        scopes: writable,
         hints: writable,
         drop_samples: writable,
         change: writable,
@@ -195,7 +196,7 @@ describe('attach', () => {
       const [hints] = bpftool<Dumped[]>(lab, 'map', 'dump', 'pinned', `${lab.pinDir}/current/hints`);
       expect(hints?.formatted.value).toMatchObject({ skew_ns: 0, prefixes: 3 });
       const [settings] = bpftool<Dumped[]>(lab, 'map', 'dump', 'pinned', `${lab.pinDir}/current/settings`);
-      expect(settings?.formatted.value).toEqual({ format: 1, mode: 0, deadline: 0, mode_after: 0, sampling: 1 });
+      expect(settings?.formatted.value).toMatchObject({ format: 2, mode: 0, deadline: 0, mode_after: 0, sampling: 1 });
     }));
 
   it('several interfaces share the maps, each with a slot; the same twice is one', () =>

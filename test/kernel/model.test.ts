@@ -5,6 +5,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Address, bitsOf } from '../../src/address/address.ts';
+import type { Ports } from '../../src/address/port.ts';
 import { formatPrefix, maskPrefix, type Prefix } from '../../src/address/prefix.ts';
 import { forEver, mode, never } from '../../src/kernel/layout.ts';
 import { expectation, type ModelBlock, type ModelState } from './model.ts';
@@ -45,11 +46,21 @@ const endArbitrary = fc.constantFrom<'never' | 'past' | 'soon' | 'for ever'>('ne
 type End = 'never' | 'past' | 'soon' | 'for ever';
 const isLive = (end: End) => end === 'soon' || end === 'for ever';
 
+/** Of what the packets are for, and of what they are not. */
+const portsArbitrary: fc.Arbitrary<Ports> = fc.uniqueArray(
+  fc.record({ protocol: fc.constantFrom(6, 17, 132, 136), number: fc.constantFrom(22, 53, 443, 2222, 0xa5a5) }),
+  { maxLength: 16, selector: ({ protocol, number }) => `${protocol}/${number}` },
+);
+const rowArbitrary = fc.constantFrom(0, 0, 1, 2);
+
 const stateArbitrary = fc.record({
-  blocks: fc.uniqueArray(fc.record({ target: targetArbitrary, drop: endArbitrary, count: endArbitrary }), {
-    maxLength: 8,
-    selector: ({ target }) => formatPrefix(target),
-  }),
+  blocks: fc.uniqueArray(
+    fc.record({ target: targetArbitrary, drop: endArbitrary, count: endArbitrary, row: rowArbitrary }),
+    {
+      maxLength: 8,
+      selector: ({ target }) => formatPrefix(target),
+    },
+  ),
   allows: fc.uniqueArray(fc.record({ target: targetArbitrary, end: endArbitrary }), {
     maxLength: 3,
     selector: ({ target }) => formatPrefix(target),
@@ -61,6 +72,9 @@ const stateArbitrary = fc.record({
   /** Hours of suspend: blocks' ends lie that much later, allows' do not. */
   skewHours: fc.nat({ max: 3 }),
   sampling: fc.nat({ max: 1 }),
+  /** Ports of the rows of scopes from 1 on. */
+  scopes: fc.tuple(portsArbitrary, portsArbitrary),
+  neverDrop: fc.oneof({ weight: 3, arbitrary: fc.constant([]) }, { weight: 1, arbitrary: portsArbitrary }),
 });
 type Drawn = typeof stateArbitrary extends fc.Arbitrary<infer T> ? T : never;
 
@@ -120,11 +134,13 @@ function setUp(drawn: Drawn): ModelState {
     modeAfter: modes[drawn.modeAfter],
     deadline: at(drawn.deadline, 0n),
     sampling: drawn.sampling,
+    neverDrop: drawn.neverDrop,
   });
+  for (const [index, ports] of drawn.scopes.entries()) plane.scope(index + 1, ports);
   for (const block of drawn.blocks) {
     plane.put(
       block.target,
-      { dropUntil: at(block.drop, suspended), countUntil: at(block.count, suspended) },
+      { dropUntil: at(block.drop, suspended), countUntil: at(block.count, suspended), scope: block.row },
       { hint: false },
     );
   }
@@ -133,7 +149,13 @@ function setUp(drawn: Drawn): ModelState {
   return {
     mode: drawn.deadline === 'past' ? drawn.modeAfter : drawn.mode,
     hints: drawn.hints,
-    blocks: drawn.blocks.map(({ target, drop, count }) => ({ target, drops: isLive(drop), counts: isLive(count) })),
+    blocks: drawn.blocks.map(({ target, drop, count, row }) => ({
+      target,
+      drops: isLive(drop),
+      counts: isLive(count),
+      ports: drawn.scopes[row - 1] ?? [],
+    })),
+    neverDrop: drawn.neverDrop,
     allows: drawn.allows.map(({ target, end }) => ({ target, live: isLive(end) })),
   };
 }
@@ -180,7 +202,9 @@ describe('the program and the model of the laws', () => {
           'PASS_MODE_MONITOR',
           'PASS_MODE_OFF',
           'PASS_MONITORED',
+          'PASS_NEVER_DROP',
           'PASS_NOT_IP',
+          'PASS_OTHER_PORT',
           'PASS_SHORT_IPV4',
           'PASS_SHORT_IPV6',
           'PASS_SHORT_LINK',
@@ -195,8 +219,15 @@ describe('the program and the model of the laws', () => {
       target: { address: { family: 4, bytes: home[4] }, length: 32 },
       drops: true,
       counts: false,
+      ports: [],
     };
-    const state: ModelState = { mode: 'enforce', hints: { 4: true, 6: true }, blocks: [blocked], allows: [] };
+    const state: ModelState = {
+      mode: 'enforce',
+      hints: { 4: true, 6: true },
+      blocks: [blocked],
+      allows: [],
+      neverDrop: [],
+    };
     expect(expectation(state, frame(4, ipv4({ source: '198.51.100.66' }))).verdict).toBe('drop');
     expect(expectation(state, frame(4, ipv4({ source: '198.51.100.67' }))).verdict).toBe('pass');
     expect(expectation(state, frame(6, ipv6({ source: '::198.51.100.66' }))).verdict).toBe('pass');

@@ -2,6 +2,7 @@
  * The loaded data plane without an interface: maps, change programs and one instance of the XDP program, driven by
  * BPF_PROG_TEST_RUN. Nothing is pinned; what is not closed goes with the process.
  */
+import type { Ports } from '../../src/address/port.ts';
 import { isHost, type Prefix, parsePrefix } from '../../src/address/prefix.ts';
 import { possibleCpus, u32 } from '../../src/kernel/attach.ts';
 import { monotonicNs } from '../../src/kernel/clock.ts';
@@ -12,6 +13,7 @@ import {
   decodeBlock,
   encodeBlock,
   encodeChange,
+  encodeScope,
   encodeSettings,
   FALCODROP_FORMAT,
   forEver,
@@ -65,6 +67,8 @@ export interface Plane {
   allow(target: string | Prefix, until?: bigint): void;
   entry(target: string | Prefix, options?: { trie?: boolean }): BlockValue | null;
   configure(settings: Partial<Settings>): void;
+  /** Writes a row of `scopes`. */
+  scope(row: number, ports: Ports): void;
   skew(ns: bigint): void;
   change(operation: number, target: string | Prefix, value: Partial<BlockValue>, options?: { trie?: boolean }): number;
   /** Arguments as they are, for-ever ends, to the program of that name. */
@@ -84,6 +88,7 @@ const settingsDefaults: Settings = {
   deadline: 0n,
   modeAfter: mode.MODE_ENFORCE,
   sampling: 0,
+  neverDrop: [],
 };
 
 const kinds = (Object.keys(count_kind) as (keyof typeof count_kind)[]).filter(
@@ -130,6 +135,7 @@ export function openPlane({ sizes = {}, slot = 0 }: { sizes?: Partial<Sizes>; sl
       return { packets: Number(packets), bytes: Number(bytes) };
     });
   let counted = readCounts();
+  const usedRows = new Set<number>();
 
   const plane: Plane = {
     hints,
@@ -176,6 +182,10 @@ export function openPlane({ sizes = {}, slot = 0 }: { sizes?: Partial<Sizes>; sl
     configure(settings) {
       map('settings').update(u32(0), encodeSettings({ ...settingsDefaults, ...settings }));
     },
+    scope(row, ports) {
+      usedRows.add(row);
+      map('scopes').update(u32(row), encodeScope(ports));
+    },
     skew(ns) {
       hints.store64(layout.hints.members.skew_ns[0], BigInt.asUintN(64, ns));
     },
@@ -202,6 +212,8 @@ export function openPlane({ sizes = {}, slot = 0 }: { sizes?: Partial<Sizes>; sl
       for (const name of ['allowed_cidr_v4', 'allowed_cidr_v6']) empty(map(name));
       hints.store64(0, 0n);
       hints.store64(8, 0n);
+      for (const row of usedRows) map('scopes').update(u32(row), encodeScope([]));
+      usedRows.clear();
       plane.configure({});
       plane.samples();
       counted = readCounts();

@@ -299,7 +299,7 @@ describe('nested entries', () => {
         dropUntil: state.drops ? soon() : past(),
         countUntil: state.counts ? soon() : past(),
       });
-      return [{ target: parsePrefix(text), ...state }];
+      return [{ target: parsePrefix(text), ports: [], ...state }];
     });
   }
 
@@ -310,7 +310,10 @@ describe('nested entries', () => {
     of: string,
   ) {
     const bytes = plainOf(family);
-    const expected = expectation({ mode: 'enforce', hints: { 4: true, 6: true }, blocks, allows }, bytes);
+    const expected = expectation(
+      { mode: 'enforce', hints: { 4: true, 6: true }, blocks, allows, neverDrop: [] },
+      bytes,
+    );
     const got = plane.run(bytes);
     expect(got, of).toEqual({ verdict: expected.verdict, counts: counted(bytes, ...expected.kinds) });
     for (const block of blocks) {
