@@ -34,6 +34,7 @@ export const exitStatusOf = {
   layout_mismatch: 1,
   sizes_differ: 1,
   map_full: 1,
+  scopes_full: 1,
   lock_busy: 1,
   no_ethernet_header: 1,
   xdp_busy: 1,

@@ -5,9 +5,10 @@
  * number is a set's, and what is done to the set is one row with a count, however many slices it takes.
  */
 import type { Database } from 'better-sqlite3';
+import { everyPort, formatPorts, joinPorts, type Ports } from '../../address/port.ts';
 import type { Owner } from '../claims.ts';
 import { keyOfTarget } from './key.ts';
-import { type ClaimRow, claimColumns } from './query.ts';
+import { type ClaimRow, claimColumns, portsOf } from './query.ts';
 import {
   type Action,
   type BuryEvent,
@@ -57,7 +58,7 @@ export type Journal = ReturnType<typeof openJournal>;
 export function openJournal(database: Database) {
   const claims = {
     insert: database.prepare(
-      `INSERT INTO claims (target, owner, drop_end, count_end, scope, begun, cause) VALUES (?, ?, ?, ?, ?, ?, ?)
+      `INSERT INTO claims (target, owner, drop_end, count_end, begun, cause, ports, wished_end) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT DO NOTHING`,
     ),
     get: database.prepare<[Uint8Array, string], ClaimRow>(
@@ -65,7 +66,7 @@ export function openJournal(database: Database) {
     ),
     all: database.prepare<[Uint8Array], ClaimRow>(`SELECT ${claimColumns} FROM claims WHERE target = ? ORDER BY owner`),
     set: database.prepare(
-      `UPDATE claims SET drop_end = ?, count_end = ?, scope = ?, begun = ?, cause = ?, withdrawn = NULL
+      `UPDATE claims SET drop_end = ?, count_end = ?, begun = ?, cause = ?, ports = ?, wished_end = ?, withdrawn = NULL
        WHERE target = ? AND owner = ?`,
     ),
     withdraw: database.prepare('UPDATE claims SET withdrawn = ? WHERE target = ? AND owner = ?'),
@@ -191,10 +192,13 @@ export function openJournal(database: Database) {
       );
 
     const wish = (event: WishEvent, at: number): Outcome => {
-      const { owner, dropEnd, countEnd, scope = 0 } = event;
-      for (const number of [dropEnd, countEnd, scope]) {
-        if (!Number.isSafeInteger(number) || number < 0) throw new RangeError(`${number} is no end and no scope`);
+      const { owner, dropEnd, countEnd } = event;
+      for (const number of [dropEnd, countEnd]) {
+        if (!Number.isSafeInteger(number) || number < 0) throw new RangeError(`${number} is no end`);
       }
+      const asked = event.ports ?? everyPort;
+      const ports = textOf(asked);
+      const wished = event.wishedEnd ?? null;
       const target = keyOfTarget(event.target);
       const { unlessWithdrawnSince } = event;
       if (unlessWithdrawnSince !== undefined) {
@@ -206,7 +210,7 @@ export function openJournal(database: Database) {
       const touched = [owner];
       if (typeof event.cause === 'number') {
         // The way of large sets: one statement where there is no such claim.
-        if (claims.insert.run(target, owner, dropEnd, countEnd, scope, at, event.cause).changes === 1) {
+        if (claims.insert.run(target, owner, dropEnd, countEnd, at, event.cause, ports, wished).changes === 1) {
           line(made, at, target, owner, factsById(event.cause), event, null);
           return { status: made, owners: touched, remaining: nothing };
         }
@@ -214,7 +218,7 @@ export function openJournal(database: Database) {
       const row = claims.get.get(target, owner);
       if (row === undefined) {
         const cause = factsOf(event.cause, target, at);
-        claims.insert.run(target, owner, dropEnd, countEnd, scope, at, cause.id);
+        claims.insert.run(target, owner, dropEnd, countEnd, at, cause.id, ports, wished);
         line(made, at, target, owner, cause, event, null);
         return { status: made, owners: touched, remaining: nothing };
       }
@@ -223,7 +227,7 @@ export function openJournal(database: Database) {
         const cause = factsOf(event.cause, target, at);
         // Nobody has seen it end.
         if (row.withdrawn === null) line('ended', at, target, owner, factsById(row.cause), null, before);
-        claims.set.run(dropEnd, countEnd, scope, at, cause.id, target, owner);
+        claims.set.run(dropEnd, countEnd, at, cause.id, ports, wished, target, owner);
         line(made, at, target, owner, cause, event, null);
         return { status: made, owners: touched, remaining: nothing };
       }
@@ -231,11 +235,16 @@ export function openJournal(database: Database) {
         event.replace === true
           ? { dropEnd, countEnd }
           : { dropEnd: Math.max(row.drop_end, dropEnd), countEnd: Math.max(row.count_end, countEnd) };
-      const newScope = event.replace === true ? scope : row.scope;
-      if (ends.dropEnd === row.drop_end && ends.countEnd === row.count_end && newScope === row.scope) return unchanged;
+      const newPorts = event.replace === true ? ports : textOf(portsTogether(row, { ...event, ports: asked }, at));
+      // What is confirmed by its end needs no confirmation any more; what was to be confirmed longer stays so.
+      const last = Math.max(ends.dropEnd, ends.countEnd);
+      const longest = event.replace === true ? wished : Math.max(row.wished_end ?? 0, wished ?? 0);
+      const newWished = longest !== null && longest > last ? longest : null;
+      const isSame = ends.dropEnd === row.drop_end && ends.countEnd === row.count_end && newPorts === row.ports;
+      if (isSame && newWished === row.wished_end) return unchanged;
       const cause = factsOf(event.cause, target, at);
       const action = event.replace !== true ? 'extended' : event.undo === true ? 'undone' : 'replaced';
-      claims.set.run(ends.dropEnd, ends.countEnd, newScope, row.begun, cause.id, target, owner);
+      claims.set.run(ends.dropEnd, ends.countEnd, row.begun, cause.id, newPorts, newWished, target, owner);
       line(action, at, target, owner, cause, ends, before);
       return { status: action, owners: touched, remaining: nothing };
     };
@@ -268,7 +277,7 @@ export function openJournal(database: Database) {
       if (!isMarked && remaining.length === 0) {
         // Nobody's that the ledger knew of.
         const cause = factsOf(event.cause, target, at);
-        claims.insert.run(target, 'hand', 0, 0, 0, at, cause.id);
+        claims.insert.run(target, 'hand', 0, 0, at, cause.id, null, null);
         claims.withdraw.run(at, target, 'hand');
         const nobodys = { owner: null, rule: null, ends: null, before: null, count: 1, detail: 'unknown' };
         write({ ...nobodys, at, action, target, cause: cause.id });
@@ -356,6 +365,20 @@ export function openJournal(database: Database) {
   }
 
   return { apply, addCause };
+}
+
+const textOf = (ports: Ports): string | null => (ports.length === 0 ? null : formatPorts(ports));
+
+/**
+ * Of a live claim and a further wish: an enforcing one's ports hold for the claim, and only wishes of the same mode are joined; a
+ * wish to count must not widen what drops.
+ */
+function portsTogether(row: ClaimRow, wish: Ends & { readonly ports: Ports }, at: number): Ports {
+  const before = portsOf(row.ports);
+  const didDrop = at < row.drop_end;
+  const drops = at < wish.dropEnd;
+  if (didDrop === drops) return joinPorts(before, wish.ports);
+  return drops ? wish.ports : before;
 }
 
 function endsOf(row: ClaimRow): Ends {

@@ -8,7 +8,7 @@ import type { Database } from 'better-sqlite3';
 import { FalcodropError } from '../../errors.ts';
 import { fault } from '../../fault.ts';
 import { makeEmptyFile, type Service, syncPath } from './files.ts';
-import { applicationId, firstSchema } from './schema.ts';
+import { applicationId, firstSchema, portsOfClaims } from './schema.ts';
 
 export interface Migration {
   /** One more than the one before. */
@@ -16,7 +16,10 @@ export interface Migration {
   readonly up: (database: Database) => void;
 }
 
-export const migrations: readonly Migration[] = [{ version: 1, up: (database) => void database.exec(firstSchema) }];
+export const migrations: readonly Migration[] = [
+  { version: 1, up: (database) => void database.exec(firstSchema) },
+  { version: 2, up: (database) => void database.exec(portsOfClaims) },
+];
 
 export function latestOf(all: readonly Migration[]): number {
   return all.at(-1)?.version ?? 0;
@@ -90,8 +93,9 @@ export function migrate(
         const version = versionOf(database); // another process may have been quicker
         const next = all.find((migration) => migration.version === version + 1);
         if (next === undefined) return;
+        // Of what was empty a moment ago nobody needs a copy.
         if (version === 0) isNew = true;
-        else {
+        else if (!isNew) {
           copyBefore(path, version, service, second);
           fault('migrate.copied');
         }

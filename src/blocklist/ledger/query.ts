@@ -1,4 +1,5 @@
 /** The filters of all that lists, as SQL; and rows as records. */
+import { everyPort, type Ports, parsePorts } from '../../address/port.ts';
 import type { Prefix } from '../../address/prefix.ts';
 import type { Owner } from '../claims.ts';
 import { type Anchor, fromWall } from './clock.ts';
@@ -25,14 +26,15 @@ export interface ClaimRow {
   readonly owner: string;
   readonly drop_end: number;
   readonly count_end: number;
-  readonly scope: number;
+  readonly wished_end: number | null;
+  readonly ports: string | null;
   readonly begun: number;
   readonly cause: number;
   readonly withdrawn: number | null;
 }
 
 export const claimColumns =
-  'claims.target, claims.owner, claims.drop_end, claims.count_end, claims.scope, claims.begun, claims.cause, claims.withdrawn';
+  'claims.target, claims.owner, claims.drop_end, claims.count_end, claims.wished_end, claims.ports, claims.begun, claims.cause, claims.withdrawn';
 
 export function claimOf(row: ClaimRow): Claim {
   return {
@@ -40,11 +42,22 @@ export function claimOf(row: ClaimRow): Claim {
     owner: row.owner as Owner,
     dropEnd: row.drop_end,
     countEnd: row.count_end,
-    scope: row.scope,
+    ports: portsOf(row.ports),
+    wishedEnd: row.wished_end,
     begun: row.begun,
     cause: row.cause,
     withdrawnAt: row.withdrawn,
   };
+}
+
+/** Throws `RangeError` for what this ledger can not have written. */
+export function portsOf(text: string | null): Ports {
+  if (text === null) return everyPort;
+  try {
+    return parsePorts(text);
+  } catch {
+    throw new RangeError('a claim is limited to what are no ports');
+  }
 }
 
 /** `now`: an anchor of now, for what lives and for wall times. */

@@ -4,6 +4,7 @@
  * Times are ledger milliseconds (clock.ts) unless a name says wall. Ends: {@link never}, {@link forEver}, or a moment; a claim
  * lives while now < end.
  */
+import type { Ports } from '../../address/port.ts';
 import type { Prefix } from '../../address/prefix.ts';
 import type { Owner } from '../claims.ts';
 
@@ -74,8 +75,10 @@ export const longestTextBytes = 1024;
 export interface Claim extends Ends {
   readonly target: Prefix;
   readonly owner: Owner;
-  /** 0 = all ports. */
-  readonly scope: number;
+  /** What it is limited to: of its drop while that lives, else of its count. */
+  readonly ports: Ports;
+  /** The end that `confirm` gives it, later than {@link Ends}; null: nothing is to be confirmed. */
+  readonly wishedEnd: number | null;
   readonly begun: number;
   readonly cause: CauseId;
   /** When it was withdrawn; the row goes when the map's entry was seen gone (law 4). null: it was not. */
@@ -104,8 +107,11 @@ export interface WishEvent extends Happened, Ends {
   readonly kind: 'wish';
   readonly target: Prefix;
   readonly owner: Owner;
-  readonly scope?: number;
-  /** Sets both ends and the scope exactly, so it may shorten. */
+  /** Every port when absent. Joined with the claim's of the same mode. */
+  readonly ports?: Ports;
+  /** The end wished for, to be confirmed before the (earlier) ends come. */
+  readonly wishedEnd?: number;
+  /** Sets ends and ports exactly, so it may shorten. */
   readonly replace?: boolean;
   /** With `replace`: the history says `undone`. */
   readonly undo?: boolean;

@@ -10,6 +10,15 @@ export const applicationId = 0x66_64_72_70;
 
 export const fileName = 'ledger.db';
 
+/**
+ * Version 2: a claim is limited to ports, by their canonical text (rows of the kernel's `scopes` are another host's, or another
+ * boot's); NULL: every port.
+ */
+export const portsOfClaims = `
+ALTER TABLE claims ADD COLUMN ports TEXT;
+ALTER TABLE claims DROP COLUMN scope;
+`;
+
 /** Version 1. */
 export const firstSchema = `
 CREATE TABLE meta (
