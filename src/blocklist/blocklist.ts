@@ -15,6 +15,7 @@ import { endAfter } from '../kernel/clock.ts';
 import { type BlockValue, never, ownerBits } from '../kernel/layout.ts';
 import { type FileLock, isNativeError, native } from '../kernel/native.ts';
 import { notReachable, type PinPaths, requirePins } from '../kernel/pins.ts';
+import { rowOf } from '../kernel/scopes.ts';
 import { type BlockMapName, blockMapNames, PinnedSet } from '../kernel/set.ts';
 import { type Book, kindOf, noBook, type Owner, type Wish } from './claims.ts';
 import { type Entry, entryOf } from './entry.ts';
@@ -219,7 +220,8 @@ export class Blocklist {
       const outcomes = known.map(({ target, value, isThere }): UnblockOutcome => {
         if (!isThere) return { before: null, remaining: [] };
         const union = trouble === null ? unionOf(book.claimsOf(target), book.now()) : null;
-        if (union !== null) this.#setExactly(set, target, endsOfUnion(union, book.now(), set.now()));
+        if (union !== null)
+          this.#setExactly(set, target, endsOfUnion(union, book.now(), set.now(), rowOf(set, union.ports)));
         else set.remove(target);
         return {
           before: value === null ? null : entryOf(target, value, set.now()),
@@ -342,7 +344,10 @@ export class Blocklist {
     const others = book.claimsOf(wish.target).filter(({ owner }) => owner !== wish.owner);
     const union = unionOf(others, book.now());
     // Without a ledger nobody knows whose an end is: the bits stay.
-    const rest = union === null ? { ...ends, owners: before.owners } : endsOfUnion(union, book.now(), set.now());
+    const rest =
+      union === null
+        ? { ...ends, owners: before.owners }
+        : endsOfUnion(union, book.now(), set.now(), rowOf(set, union.ports));
     set.change('set', wish.target, unite(ends, rest));
     fault('replace.mapped');
     return 'replaced';

@@ -14,6 +14,7 @@ import { isHost, type Prefix } from '../address/prefix.ts';
 import { fault } from '../fault.ts';
 import { secondsLeft } from '../kernel/clock.ts';
 import { type BlockValue, type OwnerKind, ownerKinds } from '../kernel/layout.ts';
+import { rowOf } from '../kernel/scopes.ts';
 import { blockMapNames, type PinnedSet } from '../kernel/set.ts';
 import { type Blocklist, slice } from './blocklist.ts';
 import type { Owner } from './claims.ts';
@@ -148,7 +149,7 @@ function mendOne(
   }
   tell(target, 'set');
   if (dryRun) return;
-  const ends = endsOfUnion(union, now, set.now());
+  const ends = endsOfUnion(union, now, set.now(), rowOf(set, union.ports));
   if (set.change('set', target, ends) === 'absent' && !set.insert(target, ends)) set.change('set', target, ends);
   fault('reconcile.set');
 }

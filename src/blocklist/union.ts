@@ -11,8 +11,8 @@ export function ledgerEnd(now: number, seconds: number | null): number {
   return seconds === null ? forEver : now + Math.round(seconds * 1000);
 }
 
-/** What the kernel's entry must hold. `ledgerNow` (ms) and `dropNow` (ns) are one moment. */
-export function endsOfUnion(union: Union, ledgerNow: number, dropNow: bigint): Ends {
+/** What the kernel's entry must hold. `ledgerNow` (ms) and `dropNow` (ns) are one moment; `scope`: the row of its ports. */
+export function endsOfUnion(union: Union, ledgerNow: number, dropNow: bigint, scope: number): Ends {
   const endOf = (end: number): bigint => {
     if (end === never) return dropNever;
     return end === forEver ? dropForEver : dropNow + BigInt(Math.round(end - ledgerNow)) * 1_000_000n;
@@ -22,7 +22,7 @@ export function endsOfUnion(union: Union, ledgerNow: number, dropNow: bigint): E
     countUntil: endOf(union.countEnd),
     action: 0,
     owners: union.owners.reduce((bits, owner) => bits | ownerBits[kindOf(owner)], 0),
-    scope: union.scope,
+    scope,
   };
 }
 
