@@ -467,7 +467,7 @@ describe('the service’s user', () => {
           'unblock address': true,
           'unblock prefix': true,
           reap: 0,
-          counters: 14,
+          counters: 16,
           attachments: 1,
           attach: denied,
           detach: denied,

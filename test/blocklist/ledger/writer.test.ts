@@ -76,7 +76,7 @@ describe('the writer', () => {
     const statuses = outcomes.map((each) =>
       typeof each === 'string' ? each : each.map(({ status }: Outcome) => status),
     );
-    expect(statuses).toEqual([['made'], ['unchanged', 'unchanged'], [], 'NaN is no end and no scope', ['made']]);
+    expect(statuses).toEqual([['made'], ['unchanged', 'unchanged'], [], 'NaN is no end', ['made']]);
     const reader = openLedger(stateDir);
     expect([...reader.claims()].map(({ target }) => formatPrefix(target))).toEqual(['192.0.2.1', '192.0.2.3']);
     expect(writer.waiting).toBe(0);
