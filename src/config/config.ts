@@ -12,6 +12,20 @@ export interface Config {
   readonly service: { readonly user: string; readonly group: string };
   readonly hostAliases: readonly string[];
   readonly http: HttpConfig;
+  readonly lines: LinesConfig;
+}
+
+/** Alerts one a line. */
+export interface LinesConfig {
+  readonly files: readonly FileConfig[];
+  readonly stdin: boolean;
+}
+
+export interface FileConfig {
+  /** Absolute. */
+  readonly path: string;
+  /** Goes on at its end, through rotation and restarts; false: read once, whole, to its end. */
+  readonly follow: boolean;
 }
 
 export interface HttpConfig {

@@ -51,6 +51,14 @@ const listenAddress = z.string().refine(
   { error: 'must be a loopback address, 127.0.0.1 or ::1: alerts over HTTP are not authenticated' },
 );
 
+/** Relative to what, nobody could tell of a daemon. */
+const filePath = z
+  .string()
+  .max(4_095)
+  .refine((text) => text.startsWith('/') && !text.includes('\0') && !text.endsWith('/'), {
+    error: 'is no absolute path of a file',
+  });
+
 export const schema = z.strictObject({
   automatic: z.enum(['monitor', 'enforce']).default('monitor'),
   guard: z
@@ -74,6 +82,14 @@ export const schema = z.strictObject({
       max_connections: z.int().min(1).max(65_536).default(128),
     })
     .prefault({}),
+  files: z
+    .array(z.strictObject({ path: filePath, follow: z.boolean().default(true) }))
+    .max(64)
+    .refine((files) => new Set(files.map(({ path }) => path)).size === files.length, {
+      error: 'names a file twice: its alerts would be taken twice',
+    })
+    .default([]),
+  stdin: z.boolean().default(false),
 });
 
 export function toConfig(settings: z.output<typeof schema>): Config {
@@ -99,6 +115,7 @@ export function toConfig(settings: z.output<typeof schema>): Config {
       maxBody: http.max_body,
       maxConnections: http.max_connections,
     },
+    lines: { files: settings.files, stdin: settings.stdin },
   };
 }
 
