@@ -21,7 +21,7 @@ namespace falcodrop {
 namespace {
 
 /** Raised whenever src/kernel/native.ts changes in a way that its callers can see. */
-constexpr uint32_t kApiNumber = 1;
+constexpr uint32_t kApiNumber = 2;
 
 /** Runs once in every environment: the main thread and each worker that loads the addon. */
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
@@ -60,6 +60,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("unmount", Napi::Function::New<Unmount>(env, "unmount"));
   exports.Set("clocks", Napi::Function::New<Clocks>(env, "clocks"));
   exports.Set("membarrier", Napi::Function::New<Membarrier>(env, "membarrier"));
+  exports.Set("isHungUp", Napi::Function::New<IsHungUp>(env, "isHungUp"));
   return exports;
 }
 

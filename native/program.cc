@@ -38,6 +38,15 @@ ProgramFacts AskFacts(Napi::Env env, const char *operation, int fd) {
     facts.tag += kDigits[byte >> 4];
     facts.tag += kDigits[byte & 15];
   }
+  // Another call with room for them; the maps of a loaded program stay the same.
+  facts.mapIds.resize(info.nr_map_ids);
+  bpf_prog_info again = {};
+  again.nr_map_ids = info.nr_map_ids;
+  again.map_ids = reinterpret_cast<uintptr_t>(facts.mapIds.data());
+  length = sizeof again;
+  const int asked = bpf_obj_get_info_by_fd(fd, &again, &length);
+  if (asked < 0)
+    Fail(env, operation, asked, About("program info"));
   return facts;
 }
 
@@ -47,6 +56,10 @@ Napi::Object ToObject(Napi::Env env, const ProgramFacts &facts) {
   result.Set("name", facts.name);
   result.Set("type", facts.type);
   result.Set("tag", facts.tag);
+  Napi::Array mapIds = Napi::Array::New(env, facts.mapIds.size());
+  for (uint32_t at = 0; at < facts.mapIds.size(); at++)
+    mapIds.Set(at, facts.mapIds[at]);
+  result.Set("mapIds", mapIds);
   return result;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "environment.h"
 #include "fd.h"
@@ -14,6 +15,7 @@ struct ProgramFacts {
   std::string name;
   uint32_t type = 0;
   std::string tag;
+  std::vector<uint32_t> mapIds;
 };
 
 class BpfProgram : public Handle<BpfProgram> {

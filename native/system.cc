@@ -2,6 +2,7 @@
 #include "system.h"
 
 #include <linux/membarrier.h>
+#include <poll.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -92,6 +93,20 @@ Napi::Value Membarrier(const Napi::CallbackInfo &info) {
   if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0) < 0)
     Fail(info.Env(), "membarrier", errno);
   return info.Env().Undefined();
+}
+
+Napi::Value IsHungUp(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  pollfd asked = {};
+  asked.fd = static_cast<int>(RequireInteger(info[0], "descriptor", 0, INT32_MAX));
+  // Errors and hang-ups are told whether or not they are asked for.
+  int status;
+  do
+    status = poll(&asked, 1, 0);
+  while (status < 0 && errno == EINTR);
+  if (status < 0)
+    Fail(env, "isHungUp", errno);
+  return Napi::Boolean::New(env, (asked.revents & (POLLERR | POLLHUP | POLLNVAL)) != 0);
 }
 
 } // namespace falcodrop

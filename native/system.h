@@ -11,5 +11,6 @@ Napi::Value MountBpffs(const Napi::CallbackInfo &info);
 Napi::Value Unmount(const Napi::CallbackInfo &info);
 Napi::Value Clocks(const Napi::CallbackInfo &info);
 Napi::Value Membarrier(const Napi::CallbackInfo &info);
+Napi::Value IsHungUp(const Napi::CallbackInfo &info);
 
 } // namespace falcodrop

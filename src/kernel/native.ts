@@ -55,6 +55,8 @@ export interface ProgramInfo {
   readonly type: number;
   /** 16 hexadecimal digits, a hash of the instructions. */
   readonly tag: string;
+  /** The maps that it uses, in no particular order. */
+  readonly mapIds: readonly number[];
 }
 
 export interface LinkInfo {
@@ -293,6 +295,11 @@ export interface Native {
   clocks(): { readonly monotonicNs: bigint; readonly boottimeNs: bigint };
   /** Waits for an RCU-like grace period: membarrier(MEMBARRIER_CMD_GLOBAL). Blocks the thread, some 10 ms. */
   membarrier(): void;
+  /**
+   * Whether nobody is at the other end any more: the reader of a pipe is gone, the terminal or the connection hung up
+   * (poll(2): POLLERR, POLLHUP), or the descriptor is closed. Never waits. For who writes seldom and would hear of it late.
+   */
+  isHungUp(descriptor: number): boolean;
 }
 
 const require = createRequire(import.meta.url);

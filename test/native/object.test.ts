@@ -139,8 +139,10 @@ test('program info is what bpftool says, by handle, by pin and by id', () => {
   const program = lab.loaded().program('mark');
   const path = `${lab.bpffs()}/mark`;
   program.pin(path);
-  const shown = json<{ id: number; name: string; tag: string }>('bpftool', '-j', 'prog', 'show', 'pinned', path);
-  const expected = { id: shown.id, name: 'mark', type: 6, tag: shown.tag };
+  const shown = json<{ id: number; name: string; tag: string; map_ids?: number[] }>(
+    ...(['bpftool', '-j', 'prog', 'show', 'pinned', path] as const),
+  );
+  const expected = { id: shown.id, name: 'mark', type: 6, tag: shown.tag, mapIds: shown.map_ids ?? [] };
   expect(program.info).toEqual(expected);
   expect(native().openProgram(path).info).toEqual(expected);
   expect(native().programInfoById(shown.id)).toEqual(expected);
@@ -149,7 +151,14 @@ test('program info is what bpftool says, by handle, by pin and by id', () => {
   expect(refusal(() => native().openLink(path)).message).toContain('is not a link');
 });
 
+test('program info names the maps that it uses', () => {
+  const object = lab.loaded();
+  const program = object.program('on_packet');
+  expect(program.info.mapIds).toContain(object.map('percpu').info.id);
+  expect(native().programInfoById(program.info.id).mapIds).toEqual(program.info.mapIds);
+});
+
 test('versions are those of the libraries', () => {
   expect(native().versions.libbpf).toMatch(/^\d+\.\d+/);
-  expect(native().versions.api).toBe(1);
+  expect(native().versions.api).toBe(2);
 });

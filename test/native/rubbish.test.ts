@@ -151,6 +151,7 @@ beforeAll(() => {
     ['lock', describeText(absent), describeChoice('shared'), describeInteger(0, 2 ** 31 - 1)],
     ['sendUnixDatagram', describeText(absent), { ...describeBytes(4), wrongValue: [] }],
     ['mountBpffs', describeText(absent), describeInteger(0, 0o7777)],
+    ['isHungUp', describeInteger(0, 2 ** 31 - 1)],
     ['unmount', describeText(absent), { ...aBoolean, wrongType: [null, 0, 'x'] }],
   ]);
 

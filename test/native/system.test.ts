@@ -72,3 +72,23 @@ test('the clocks go on, boot time never behind the monotonic one', () => {
 test('membarrier comes back', () => {
   expect(native().membarrier()).toBeUndefined();
 });
+
+test('a pipe is hung up when its reader is gone, and so is a descriptor that is closed', async () => {
+  const script = `
+    const require = process.getBuiltinModule('node:module').createRequire(process.cwd() + '/');
+    const { isHungUp } = require('./build/Release/falcodrop.node');
+    console.error(isHungUp(1));
+    process.stdin.once('data', () => console.error(isHungUp(1), isHungUp(999)));
+    process.stdin.once('end', () => undefined);
+  `;
+  const child = spawn(process.execPath, ['-e', script], { stdio: ['pipe', 'pipe', 'pipe'] });
+  let said = '';
+  child.stderr.on('data', (text: Buffer) => {
+    said += text.toString();
+    if (said !== 'false\n') return;
+    child.stdout.destroy();
+    child.stdin.end('go\n');
+  });
+  await new Promise((resolve) => child.once('close', resolve));
+  expect(said).toBe('false\ntrue true\n');
+});
