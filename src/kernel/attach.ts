@@ -650,7 +650,7 @@ function removeUnused(paths: PinPaths): void {
  * by somebody else, who may have pins there.
  */
 function purgeDir(paths: PinPaths, what: { readonly mount: boolean; readonly directory: boolean }): void {
-  for (const dir of [paths.links, paths.lock]) if (existsSync(dir)) rmdirSync(dir);
+  for (const dir of [paths.links, paths.lock, paths.samples]) if (existsSync(dir)) rmdirSync(dir);
   // What the kernel itself put there (maps.debug, progs.debug) has a dot, which no pin can have.
   if (readdirSync(paths.dir).some((name) => !name.includes('.'))) return;
   if (isOwnMount(paths.dir)) {
@@ -661,12 +661,16 @@ function purgeDir(paths: PinPaths, what: { readonly mount: boolean; readonly dir
   if (what.directory) rmdirSync(paths.dir);
 }
 
-/** The lock is a directory (bpffs takes no file), 0770 root:service, so that only writers of the maps can hold it. */
+/**
+ * The lock is a directory (bpffs takes no file), 0770 root:service, so that only writers of the maps can hold it; the lock of
+ * the samples' reader is another, 0750: who may open it may hold it.
+ */
 async function takeLock(paths: PinPaths, service: Service): ReturnType<typeof lockDirectory> {
   for (;;) {
     for (const [dir, mode, gid] of [
       [paths.links, 0o755, 0],
       [paths.lock, 0o770, service.gid],
+      [paths.samples, 0o750, service.gid],
     ] as const) {
       if (existsSync(dir)) continue;
       mkdirSync(dir, { recursive: true, mode });

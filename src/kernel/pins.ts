@@ -1,5 +1,6 @@
 /**
- * Where the pins lie: `PIN_DIR/current` → `set-N` (maps and programs), `PIN_DIR/links/if<ifindex>`, `PIN_DIR/lock`.
+ * Where the pins lie: `PIN_DIR/current` → `set-N` (maps and programs), `PIN_DIR/links/if<ifindex>`, and two directories that
+ * are there to be flocked: `PIN_DIR/lock` by who writes maps, `PIN_DIR/samples` by the one who reads the drop samples.
  *
  * The default is a bpffs of our own, because systemd mounts /sys/fs/bpf with mode 0700, below which an unprivileged service
  * reaches nothing. bpffs refuses names with a dot, hence the ifindex in the links' names.
@@ -21,6 +22,7 @@ export interface PinPaths {
   readonly current: string;
   readonly links: string;
   readonly lock: string;
+  readonly samples: string;
 }
 
 /** `FALCODROP_PIN_DIR` or the default. */
@@ -30,7 +32,13 @@ export function pinDirOf(environment: NodeJS.ProcessEnv): string {
 }
 
 export function pinPaths(dir: string): PinPaths {
-  return { dir, current: join(dir, 'current'), links: join(dir, 'links'), lock: join(dir, 'lock') };
+  return {
+    dir,
+    current: join(dir, 'current'),
+    links: join(dir, 'links'),
+    lock: join(dir, 'lock'),
+    samples: join(dir, 'samples'),
+  };
 }
 
 export const linkPin = (paths: PinPaths, ifindex: number): string => join(paths.links, `if${ifindex}`);
