@@ -60,7 +60,7 @@ OBJECT := dist/falcodrop.bpf.o
 ADDON := build/Release/falcodrop.node
 LAYOUT := $(STATE)/layout
 
-.PHONY: help build test lint format demo soak clean distclean deps
+.PHONY: help build test lint format demo fuzz soak clean distclean deps
 
 help: ## this list
 	@echo 'falcodrop: Falco sees the attack, falcodrop drops the attacker at the NIC driver'
@@ -86,6 +86,9 @@ format: $(NPM_STAMP) $(STATE)/packages-lint ## format all sources in place
 
 demo: build $(STATE)/packages-test ## a lab of namespaces: a real Falco alert comes in, the attacker's packets stop
 	$(Q)$(NODE) scripts/demo/demo.ts
+
+fuzz: build $(STATE)/packages-test $(STATE)/packages-fuzz ## minutes (FUZZ_SECONDS, FUZZ_RUNS) of libFuzzer on the parser and of random states on the program
+	$(Q)$(NODE) scripts/fuzz.ts
 
 soak: build $(STATE)/packages-test ## an hour (SOAK_SECONDS) of hands, kills, reboots and faults under a flood: nothing lost
 	$(Q)$(NODE) scripts/soak/soak.ts
