@@ -1,11 +1,19 @@
 /** The configuration as the program uses it, whatever it was written in. Without any file: these defaults. */
+import type { Ports } from '../address/port.ts';
+import type { Prefix } from '../address/prefix.ts';
 import type { Rules } from '../judge/judge.ts';
 
 export interface Config {
+  /** What `attach` takes when no interface is named. */
+  readonly interfaces: readonly string[];
   /** What automatic blocks may do at most. */
   readonly automatic: 'monitor' | 'enforce';
   /** For `judge()` and `guard()`: guard settings, `max_alert_age`, policies. */
   readonly rules: Rules;
+  /** Networks that root mirrors into the kernel's allows. */
+  readonly management: readonly Prefix[];
+  /** Local ports to which packets pass whatever is blocked; empty = there are none (not: every port). At most 16. */
+  readonly neverDropPorts: Ports;
   /** What a reconcile does with entries that the ledger knows nothing of (bpftool's, or of a lost ledger). */
   readonly foreign: 'adopt' | 'remove';
   /** User and group that the service runs as, and that the maps are made for. */

@@ -10,7 +10,10 @@ import { FalcodropError } from '../errors.ts';
 import type { Config } from './config.ts';
 import { nearest } from './nearest.ts';
 import { defaultConfigPath } from './path.ts';
-import { keysAt, type Scalar, scalars, schema, toConfig } from './schema.ts';
+import { schema, toConfig } from './schema.ts';
+import { isSection, keysAt, type Scalar, scalars, shapeAt, shapeOf } from './shape.ts';
+
+const shape = shapeOf(schema);
 
 /** Bytes; a configuration is a page. */
 const largestFile = 1 << 20;
@@ -50,7 +53,7 @@ export function parseConfig(text: string, name: string, environment: NodeJS.Proc
 
   // a section with all its settings commented out
   settings = Object.fromEntries(
-    Object.entries(settings).filter(([key, value]) => value !== null || keysAt([key]) === null),
+    Object.entries(settings).filter(([key, value]) => value !== null || !isSection(shapeAt(shape, [key]))),
   );
 
   const variables = readVariables(environment);
@@ -104,7 +107,7 @@ interface Variable {
 const prefix = 'FALCODROP_';
 
 function readVariables(environment: NodeJS.ProcessEnv): Variable[] {
-  const known = new Map(scalars().map((scalar) => [nameOf(scalar), scalar]));
+  const known = new Map(scalars(shape).map((scalar) => [nameOf(scalar), scalar]));
   const variables: Variable[] = [];
   for (const [name, text] of Object.entries(environment)) {
     if (!name.startsWith(prefix) || text === undefined || reserved.has(name.slice(prefix.length))) continue;
@@ -140,7 +143,7 @@ function explain(
 ): { readonly message: string; readonly hint?: string } {
   const setting = quote(place.map(String).join('.')).slice(1, -1);
   if (issue.code !== 'unrecognized_keys') return { message: `${setting}: ${issue.message}` };
-  const keys = keysAt(issue.path) ?? [];
+  const keys = keysAt(shape, issue.path);
   const near = nearest(String(place.at(-1) ?? ''), keys);
   return {
     message: `there is no setting ${setting}`,

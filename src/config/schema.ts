@@ -1,16 +1,22 @@
 /**
- * What may stand in falcodrop.yaml. Everything has a default, unknown keys are errors. `protected` prefixes and durations
- * are checked by the parsers that the command's arguments go through.
+ * What may stand in falcodrop.yaml. Everything has a default, unknown keys are errors. Addresses, ports and durations are
+ * checked by the parsers that the command's arguments go through.
+ *
+ * Each setting carries what editors, `falcodrop check` and docs/configuration.md tell of it (see shape.ts): a description,
+ * what is expected in words where the type does not say it, and an example. Defaults of what is parsed further are
+ * `prefault`s: only those are known as they would be written.
  */
 import { z } from 'zod';
 import { readAddress } from '../address/address.ts';
-import { type Prefix, parsePrefix } from '../address/prefix.ts';
+import { joinPorts, mostPorts, type Ports, parsePorts } from '../address/port.ts';
+import { formatPrefix, type Prefix, parsePrefix } from '../address/prefix.ts';
 import { prefixSet } from '../address/set.ts';
 import { FalcodropError } from '../errors.ts';
 import { loopback } from '../judge/guard/ranges.ts';
 import { defaultRules } from '../judge/judge.ts';
 import { parseDuration } from '../time/duration.ts';
 import type { Config } from './config.ts';
+import type { Told } from './shape.ts';
 
 /** What `parse` throws becomes the issue's message, with the hint. */
 function parsed<T>(context: z.core.$RefinementCtx<string>, parse: (text: string) => T): T {
@@ -27,7 +33,39 @@ function parsed<T>(context: z.core.$RefinementCtx<string>, parse: (text: string)
   }
 }
 
-const prefix = z.string().transform((_text, context): Prefix => parsed(context, parsePrefix));
+/** Typed, so that a misspelt member is no silent one. */
+function told(tells: Told): Told & Readonly<Record<string, unknown>> {
+  return { ...tells };
+}
+
+const prefix = z
+  .string()
+  .transform((_text, context): Prefix => parsed(context, parsePrefix))
+  .meta(told({ 'x-expects': 'an address or a prefix', 'x-example': '192.0.2.0/24' }));
+
+/** The shortest lengths in `management`: wider networks let pass for ever leave next to nothing to be dropped. */
+const widestManagement = { 4: 8, 6: 16 } as const;
+
+const network = z
+  .string()
+  .transform((_text, context): Prefix => parsed(context, parseNetwork))
+  .meta(told({ 'x-expects': 'an address or a prefix', 'x-example': '198.51.100.0/24' }));
+
+function parseNetwork(text: string): Prefix {
+  const given = parsePrefix(text);
+  const widest = widestManagement[given.address.family];
+  if (given.length >= widest) return given;
+  throw new FalcodropError(
+    'config_invalid',
+    `${formatPrefix(given)} is wider than /${widest}: nothing in it would ever be dropped`,
+    'name the networks that you really come from',
+  );
+}
+
+const port = z
+  .string()
+  .transform((_text, context): Ports => parsed(context, parsePorts))
+  .meta(told({ 'x-expects': 'a protocol and a port', 'x-example': 'tcp/22' }));
 
 /** A name as useradd takes it (shadow-utils), or a number. */
 const account = z
@@ -59,42 +97,234 @@ const filePath = z
     error: 'is no absolute path of a file',
   });
 
-export const schema = z.strictObject({
-  automatic: z.enum(['monitor', 'enforce']).default('monitor'),
-  guard: z
-    .strictObject({
-      allow_private: z.boolean().default(false),
-      protected: z.array(prefix).max(65_536).default([]),
-      widest_v4: z.int().min(1).max(32).default(defaultRules.guard.widest[4]),
-      widest_v6: z.int().min(1).max(128).default(defaultRules.guard.widest[6]),
-    })
-    .prefault({}),
-  foreign: z.enum(['adopt', 'remove']).default('adopt'),
-  service: z.strictObject({ user: account.default('falcodrop'), group: account.default('falcodrop') }).prefault({}),
-  host_aliases: z.array(z.string().min(1).max(255)).max(1_024).default([]),
-  max_alert_age: age.prefault('5m'),
-  http: z
-    .strictObject({
-      enabled: z.boolean().default(true),
-      address: listenAddress.default('127.0.0.1'),
-      port: z.int().min(0).max(65_535).default(2804),
-      max_body: z.int().min(1_024).max(1_048_576).default(1_048_576),
-      max_connections: z.int().min(1).max(65_536).default(128),
-    })
-    .prefault({}),
-  files: z
-    .array(z.strictObject({ path: filePath, follow: z.boolean().default(true) }))
-    .max(64)
-    .refine((files) => new Set(files.map(({ path }) => path)).size === files.length, {
-      error: 'names a file twice: its alerts would be taken twice',
-    })
-    .default([]),
-  stdin: z.boolean().default(false),
-});
+/** As the kernel takes them (dev_valid_name of net/core/dev.c): at most 15 bytes, no slash, colon or white space. */
+const interfaceName = z
+  .string()
+  .refine((text) => /^[^\s/:\0]+$/.test(text) && Buffer.byteLength(text) <= 15 && text !== '.' && text !== '..', {
+    error: 'is no name of an interface',
+  })
+  .meta(told({ 'x-expects': 'the name of an interface', 'x-example': 'eth0' }));
+
+export const schema = z
+  .strictObject({
+    interfaces: z
+      .array(interfaceName)
+      .max(64)
+      .refine((names) => new Set(names).size === names.length, { error: 'names an interface twice' })
+      .default([])
+      .meta(
+        told({
+          description:
+            'Interfaces that "falcodrop attach" takes when none is named: the ports that packets come in by.',
+          'x-expects': 'a list of names of interfaces',
+          'x-example': ['eth0'],
+        }),
+      ),
+    automatic: z
+      .enum(['monitor', 'enforce'])
+      .default('monitor')
+      .meta(
+        told({
+          description: 'What automatic blocks may do at most: monitor counts their packets, enforce drops them.',
+          'x-example': 'monitor',
+        }),
+      ),
+    guard: z
+      .strictObject({
+        allow_private: z
+          .boolean()
+          .default(false)
+          .meta(
+            told({
+              description: 'Whether private addresses (RFC 1918, ULA, CGNAT) may be blocked.',
+              'x-example': true,
+            }),
+          ),
+        protected: z
+          .array(prefix)
+          .max(65_536)
+          .prefault([])
+          .meta(
+            told({
+              description: 'Addresses and prefixes that falcodrop refuses to block. The kernel does not know them.',
+              'x-expects': 'a list of addresses and prefixes',
+              'x-example': ['192.0.2.0/24', '2001:db8::1'],
+            }),
+          ),
+        widest_v4: z
+          .int()
+          .min(1)
+          .max(32)
+          .default(defaultRules.guard.widest[4])
+          .meta(told({ description: 'The shortest length of an IPv4 prefix that may be blocked.', 'x-example': 16 })),
+        widest_v6: z
+          .int()
+          .min(1)
+          .max(128)
+          .default(defaultRules.guard.widest[6])
+          .meta(told({ description: 'The shortest length of an IPv6 prefix that may be blocked.', 'x-example': 48 })),
+      })
+      .prefault({})
+      .meta(told({ description: 'What is refused, to keep you and this host reachable.' })),
+    management: z
+      .array(network)
+      .max(1_024)
+      .prefault([])
+      .meta(
+        told({
+          description:
+            'Networks you administer this host from: "falcodrop protect" has the kernel let them pass, whatever is blocked.',
+          'x-expects': 'a list of addresses and prefixes',
+          'x-example': ['198.51.100.0/24'],
+        }),
+      ),
+    never_drop_ports: z
+      .array(port)
+      .refine((ports) => ports.flat().length <= mostPorts, { error: `are more ports than the kernel's ${mostPorts}` })
+      .prefault([])
+      .meta(
+        told({
+          description:
+            'Local ports to which packets pass even from blocked addresses, so that you can always log in. Open to every attacker, too.',
+          'x-expects': 'a list of ports',
+          'x-example': ['tcp/22'],
+        }),
+      ),
+    foreign: z
+      .enum(['adopt', 'remove'])
+      .default('adopt')
+      .meta(
+        told({
+          description: 'What a reconcile does with blocks in the kernel that the ledger knows nothing of.',
+          'x-example': 'adopt',
+        }),
+      ),
+    service: z
+      .strictObject({
+        user: account.prefault('falcodrop').meta(
+          told({
+            description: 'Whom "falcodrop run" runs as; the maps are made for him.',
+            'x-expects': 'the name or number of a user',
+            'x-example': 'falcodrop',
+          }),
+        ),
+        group: account.prefault('falcodrop').meta(
+          told({
+            description: 'Whose members may block and unblock without being root.',
+            'x-expects': 'the name or number of a group',
+            'x-example': 'falcodrop',
+          }),
+        ),
+      })
+      .prefault({})
+      .meta(told({ description: 'The service without privileges.' })),
+    host_aliases: z
+      .array(
+        z
+          .string()
+          .min(1)
+          .max(255)
+          .meta(told({ 'x-expects': 'a host name', 'x-example': 'web.example.org' })),
+      )
+      .max(1_024)
+      .default([])
+      .meta(
+        told({
+          description: 'Further names of this host in alerts (a Falco in a container reports the id of its container).',
+          'x-expects': 'a list of host names',
+          'x-example': ['web.example.org'],
+        }),
+      ),
+    max_alert_age: age.prefault('5m').meta(
+      told({
+        description: 'Older alerts are not acted on; 0 takes any age.',
+        'x-expects': 'a duration, or 0',
+        'x-example': '5m',
+      }),
+    ),
+    http: z
+      .strictObject({
+        enabled: z
+          .boolean()
+          .default(true)
+          .meta(told({ description: 'Whether alerts are taken over HTTP.', 'x-example': false })),
+        address: listenAddress.default('127.0.0.1').meta(
+          told({
+            description: 'Where it listens: a loopback address.',
+            'x-expects': 'a loopback address',
+            'x-example': '127.0.0.1',
+          }),
+        ),
+        port: z
+          .int()
+          .min(0)
+          .max(65_535)
+          .default(2804)
+          .meta(told({ description: 'The TCP port; 0 takes a free one.', 'x-example': 2804 })),
+        max_body: z
+          .int()
+          .min(1_024)
+          .max(1_048_576)
+          .default(1_048_576)
+          .meta(told({ description: 'Longest alert, in bytes.', 'x-example': 65_536 })),
+        max_connections: z
+          .int()
+          .min(1)
+          .max(65_536)
+          .default(128)
+          .meta(told({ description: 'Connections at a time.', 'x-example': 128 })),
+      })
+      .prefault({})
+      .meta(told({ description: "Alerts over HTTP: Falco's http_output, falcosidekick's webhook." })),
+    files: z
+      .array(
+        z.strictObject({
+          path: filePath.meta(
+            told({
+              description: 'The file.',
+              'x-expects': 'an absolute path',
+              'x-example': '/var/log/falco/events.json',
+            }),
+          ),
+          follow: z
+            .boolean()
+            .default(true)
+            .meta(
+              told({
+                description: 'Go on at its end, through rotation and restarts; false reads it once.',
+                'x-example': false,
+              }),
+            ),
+        }),
+      )
+      .max(64)
+      .refine((files) => new Set(files.map(({ path }) => path)).size === files.length, {
+        error: 'names a file twice: its alerts would be taken twice',
+      })
+      .default([])
+      .meta(
+        told({
+          description: "Files of alerts, one a line: Falco's file_output.",
+          'x-expects': 'a list of files',
+          'x-example': [{ path: '/var/log/falco/events.json', follow: true }],
+        }),
+      ),
+    stdin: z
+      .boolean()
+      .default(false)
+      .meta(
+        told({
+          description: "Whether alerts are read from standard input, one a line: Falco's program_output.",
+          'x-example': true,
+        }),
+      ),
+  })
+  .meta(told({ description: 'The configuration of falcodrop.' }));
 
 export function toConfig(settings: z.output<typeof schema>): Config {
   const { guard, http } = settings;
   return {
+    interfaces: settings.interfaces,
     automatic: settings.automatic,
     rules: {
       ...defaultRules,
@@ -105,6 +335,8 @@ export function toConfig(settings: z.output<typeof schema>): Config {
       },
       maxAlertAgeSeconds: settings.max_alert_age,
     },
+    management: settings.management,
+    neverDropPorts: portsOf(settings.never_drop_ports),
     foreign: settings.foreign,
     service: settings.service,
     hostAliases: settings.host_aliases,
@@ -119,43 +351,7 @@ export function toConfig(settings: z.output<typeof schema>): Config {
   };
 }
 
-/** A setting's place and the kind of its value. */
-export interface Scalar {
-  readonly path: readonly string[];
-  readonly kind: 'text' | 'number' | 'truth';
-}
-
-interface Shape {
-  readonly type?: string;
-  readonly properties?: Readonly<Record<string, Shape>>;
-}
-
-const kindOf: Readonly<Record<string, Scalar['kind'] | null>> = {
-  integer: 'number',
-  number: 'number',
-  boolean: 'truth',
-  array: null,
-};
-
-/** Keys at a level of the settings; null when there is no such level. */
-export function keysAt(path: readonly PropertyKey[]): readonly string[] | null {
-  let shape: Shape | undefined = shapeOf();
-  for (const step of path) shape = shape?.properties?.[String(step)];
-  return shape?.properties === undefined ? null : Object.keys(shape.properties);
-}
-
-/** Every setting that holds one value: those that the environment may set. */
-export function scalars(): Scalar[] {
-  const visit = (shape: Shape, path: readonly string[]): Scalar[] => {
-    if (shape.properties !== undefined) {
-      return Object.entries(shape.properties).flatMap(([key, inner]) => visit(inner, [...path, key]));
-    }
-    const kind = Object.hasOwn(kindOf, shape.type ?? '') ? kindOf[shape.type ?? ''] : 'text';
-    return kind === null || kind === undefined ? [] : [{ path, kind }];
-  };
-  return visit(shapeOf(), []);
-}
-
-function shapeOf(): Shape {
-  return z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Shape;
+/** Each once, in order; none where none is given (an empty set stands for every port, where something is limited to it). */
+function portsOf(given: readonly Ports[]): Ports {
+  return given.length === 0 ? [] : given.reduce(joinPorts);
 }

@@ -77,7 +77,7 @@ describe('mistakes name file, line, column and the way out', () => {
     ['http:\n  prot: 2804', '2:3', /there is no setting http\.prot/, /did you mean port\?/],
     ['max-alert-age: 5m', '1:1', /there is no setting max-alert-age/, /did you mean max_alert_age\?/],
     ['guard:\n  widest4: 8', '2:3', /no setting guard\.widest4/, /did you mean widest_v4\?/],
-    ['zzz: 1', '1:1', /no setting zzz/, /the settings here are automatic, guard/],
+    ['zzz: 1', '1:1', /no setting zzz/, /the settings here are interfaces, automatic/],
     ['__proto__: { automatic: enforce }', '1:1', /no setting __proto__/],
     ['constructor: 1', '1:1', /no setting constructor/],
     [
