@@ -3,7 +3,7 @@
  *
  * What counts as failed: a test that did not pass and was not skipped with a reason; a file that did not load; a run that
  * ended with an error nothing else explains (a worker that died of SIGSEGV leaves a report full of successes). Where the
- * kernel tests can run, a skipped one is a failure too, unless its reason begins with "this kernel".
+ * kernel tests can run, a skipped one is a failure too, unless its reason begins with "this kernel" or "optional: ".
  *
  * Arguments are filters for vitest (paths); with one, the checks are left out.
  */
@@ -34,7 +34,7 @@ export function kernelTestsMissing(): string | null {
 /** Whether a test's outcome is a skip that everybody may see and accept. */
 export function isAcceptedSkip(test: TalliedTest): boolean {
   if (test.state !== 'skipped' || test.reason === null || test.reason === '') return false;
-  return test.project !== 'kernel' || test.reason.startsWith('this kernel');
+  return test.project !== 'kernel' || /^(this kernel|optional: )/.test(test.reason);
 }
 
 export interface Count {
