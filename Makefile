@@ -60,12 +60,12 @@ OBJECT := dist/falcodrop.bpf.o
 ADDON := build/Release/falcodrop.node
 LAYOUT := $(STATE)/layout
 
-.PHONY: help build test lint format demo fuzz soak clean distclean deps
+.PHONY: help build test test-nodes lint format demo fuzz soak clean distclean deps
 
 help: ## this list
 	@echo 'falcodrop: Falco sees the attack, falcodrop drops the attacker at the NIC driver'
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 	@echo
 	@echo '  V=1 shows commands; make test T=test/address runs a part'
 
@@ -86,6 +86,9 @@ format: $(NPM_STAMP) $(STATE)/packages-lint ## format all sources in place
 
 demo: build $(STATE)/packages-test ## a lab of namespaces: a real Falco alert comes in, the attacker's packets stop
 	$(Q)$(NODE) scripts/demo/demo.ts
+
+test-nodes: build $(STATE)/packages-test $(STATE)/packages-lint ## all tests with Node 22, 24 and 26 (NODES)
+	$(Q)$(NODE) scripts/test-nodes.ts $(T)
 
 fuzz: build $(STATE)/packages-test $(STATE)/packages-fuzz ## minutes (FUZZ_SECONDS, FUZZ_RUNS) of libFuzzer on the parser and of random states on the program
 	$(Q)$(NODE) scripts/fuzz.ts

@@ -67,9 +67,11 @@ function namespaces(): string[] {
   return existsSync('/run/netns') ? readdirSync('/run/netns') : [];
 }
 
-/** The environment without the developer's own FALCODROP_ settings: a test sets those it means. */
+/** The environment without the developer's own FALCODROP_ settings, but the Node to start: a test sets those it means. */
 function withoutSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('FALCODROP_')));
+  return Object.fromEntries(
+    Object.entries(env).filter(([name]) => name === 'FALCODROP_NODE' || !name.startsWith('FALCODROP_')),
+  );
 }
 
 function main(filters: readonly string[]): void {
