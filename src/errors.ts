@@ -36,6 +36,7 @@ export const exitStatusOf = {
   map_full: 1,
   scopes_full: 1,
   lock_busy: 1,
+  samples_busy: 1,
   no_ethernet_header: 1,
   xdp_busy: 1,
   xdp_other_mode: 1,

@@ -12,6 +12,7 @@ import { describe, openAlerts } from './alerts.ts';
 import { openBook } from './book.ts';
 import { type Log, type Logger, openLog } from './log.ts';
 import { notify } from './notify.ts';
+import { openRelay } from './relay.ts';
 import { cleanText } from './text.ts';
 import { warmUp } from './warm.ts';
 
@@ -59,6 +60,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     closers.push(reconciling.stop);
     const blocklist = open === undefined ? openBlocklist(options, logger, closers, reconciling.now) : open(pinDir);
     closers.push(() => blocklist.close());
+    if (open === undefined) closers.push(openRelay({ pinDir, stateDir: options.stateDir, logger }).close);
 
     // A file of its own in the bundle, for it is also what the thread runs.
     const { watchHost } = await import('../host/watch.ts');
