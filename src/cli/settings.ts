@@ -2,7 +2,7 @@
  * What a hand verb needs of the configuration: the guard's settings and the host's names.
  *
  * Reading YAML costs more than all else a hand verb does, so root's verbs leave the checked settings in
- * `STATE_DIR/root/guard.json`, with the SHA-256 of the file they came from. The state directory is the service's; the folder
+ * `STATE_DIR/root/guard.json`, with the SHA-256 of the files they came from. The state directory is the service's; the folder
  * `root` in it is root's alone, and neither folder nor file is believed unless root owns it and nobody else may write it.
  */
 import { createHash } from 'node:crypto';
@@ -11,7 +11,7 @@ import { resolve } from 'node:path';
 import { formatPrefix, parsePrefix } from '../address/prefix.ts';
 import { prefixSet } from '../address/set.ts';
 import type { Config } from '../config/config.ts';
-import { configPath, defaultConfigPath } from '../config/path.ts';
+import { configPath, defaultConfigPath, fragmentsOf, reservedVariables, variablePrefix } from '../config/path.ts';
 import { FalcodropError } from '../errors.ts';
 import type { GuardSettings } from '../judge/guard/guard.ts';
 import { type Call, isRoot, stateDirOf, text } from './call.ts';
@@ -26,7 +26,7 @@ export interface HandSettings {
 interface Stored {
   readonly version: 1;
   readonly config_path: string;
-  /** null: there was no such file. */
+  /** Of the file and of those in conf.d beside it; null: there were none. */
   readonly config_sha256: string | null;
   readonly allow_private: boolean;
   readonly protected: readonly string[];
@@ -36,9 +36,6 @@ interface Stored {
 }
 
 const fileName = 'guard.json';
-
-/** Variables that say where things lie, not what holds. */
-const places = new Set(['CONFIG', 'PIN_DIR', 'STATE_DIR', 'NODE', 'DEBUG']);
 
 /** The file that holds: named, or the default. */
 export function namedConfig(call: Call): string | undefined {
@@ -53,7 +50,7 @@ export async function readConfig(call: Call): Promise<Config> {
 
 /** True when settings may come from the environment: they are nobody else's, and not stored. */
 export function hasOverrides(environment: NodeJS.ProcessEnv): boolean {
-  return Object.keys(environment).some((name) => name.startsWith('FALCODROP_') && !places.has(name.slice(10)));
+  return Object.keys(environment).some((name) => name.startsWith(variablePrefix) && !reservedVariables.has(name));
 }
 
 /** Throws `config_invalid`, `file_unreadable`. */
@@ -117,14 +114,30 @@ function pathOf(call: Call): string {
   return resolve(namedConfig(call) ?? defaultConfigPath);
 }
 
-/** null = no such file, which only the default may be; undefined = it can not be told. */
+/** Of all files with their names; null = there are none, which only the default may be; undefined = it can not be told. */
 function digestOf(path: string, named: boolean): string | null | undefined {
+  const hash = createHash('sha256');
+  let found = 0;
+  const add = (file: string, isNeeded: boolean): void => {
+    let bytes: Buffer;
+    try {
+      bytes = readFileSync(file);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT' && !isNeeded) return;
+      throw error;
+    }
+    hash.update(`${Buffer.byteLength(file)} ${file} ${bytes.length} `).update(bytes);
+    found++;
+  };
   try {
-    return createHash('sha256').update(readFileSync(path)).digest('hex');
+    add(path, named);
+    for (const file of fragmentsOf(path).files) add(file, true);
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' && !named) return null;
+    const cause = error instanceof FalcodropError ? error.cause : error;
+    const { code } = cause as NodeJS.ErrnoException;
     if (code === 'EACCES') return undefined;
+    if (error instanceof FalcodropError) throw error;
     throw new FalcodropError('file_unreadable', `${path} can not be read: ${code}`, undefined, error);
   }
+  return found === 0 ? null : hash.digest('hex');
 }

@@ -1,179 +1,126 @@
 /**
- * Reads the configuration: the file, then the environment over it. Imports yaml and zod, so it is imported by the verbs that
- * need it, when they do.
+ * Reads the configuration: the file, `conf.d` beside it, then the environment, then flags over it. Imports yaml and zod, so it is
+ * imported by the verbs that need it, when they do.
  */
-import { readFileSync, statSync } from 'node:fs';
-import { isMap, isScalar, LineCounter, type Node, type Pair, parseDocument } from 'yaml';
-import type { z } from 'zod';
-import { quote } from '../address/address.ts';
+import { statSync } from 'node:fs';
 import { FalcodropError } from '../errors.ts';
 import type { Config } from './config.ts';
-import { nearest } from './nearest.ts';
-import { defaultConfigPath } from './path.ts';
+import { readDocument } from './document.ts';
+import { environmentLayer } from './environment.ts';
+import { type FlagSetting, flagLayer, type Layer } from './layer.ts';
+import { defaultConfigPath, fragmentFolder, fragmentsOf } from './path.ts';
+import { aboutFile, errorOf, type Problem } from './problem.ts';
+import { type Held, readLayers } from './reading.ts';
 import { schema, toConfig } from './schema.ts';
-import { isSection, keysAt, type Scalar, scalars, shapeAt, shapeOf } from './shape.ts';
+import { shapeOf } from './shape.ts';
+import { readText } from './text.ts';
+import { distrust } from './trust.ts';
 
-const shape = shapeOf(schema);
-
-/** Bytes; a configuration is a page. */
-const largestFile = 1 << 20;
-
-/** Not settings: they say where things lie. */
-const reserved: ReadonlySet<string> = new Set(['CONFIG', 'PIN_DIR', 'STATE_DIR', 'NODE']);
+export interface Examined {
+  /** Null when there is a problem. */
+  readonly config: Config | null;
+  readonly problems: readonly Problem[];
+  /** Those that were read, in order. */
+  readonly files: readonly string[];
+  /** What looks as if somebody meant it to be read: `conf.d/x.yml`. */
+  readonly passedOver: readonly string[];
+  /** Every setting as it holds; empty when there is a problem. */
+  readonly held: readonly Held[];
+}
 
 /**
- * `path` undefined: the default file, and the defaults where that is absent; a file that was named must be there. Settings
- * of the environment (`FALCODROP_HTTP__PORT`) beat the file's.
+ * `path` undefined: the default file, and the defaults where that is absent; a file that was named must be there. Of several
+ * problems the first is thrown, with the number of the others.
  * Throws `file_unreadable`, and `config_invalid` with file, line and column, or the variable's name.
  */
-export function loadConfig(path: string | undefined, environment: NodeJS.ProcessEnv = process.env): Config {
-  const text = readConfig(path);
-  return parseConfig(text ?? '', path ?? defaultConfigPath, environment);
+export function loadConfig(
+  path: string | undefined,
+  environment: NodeJS.ProcessEnv = process.env,
+  flags: readonly FlagSetting[] = [],
+): Config {
+  return configOf(examineConfig(path, environment, flags));
 }
 
 /** From text; `name` is for messages. */
 export function parseConfig(text: string, name: string, environment: NodeJS.ProcessEnv = {}): Config {
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, stringKeys: true });
-  const at = (offset: number): string => {
-    const { line, col } = lines.linePos(offset);
-    return `${name}:${line}:${col}`;
-  };
-  const [problem] = [...document.errors, ...document.warnings];
-  if (problem !== undefined) throw invalid(`${at(problem.pos[0])}: ${problem.message}`);
-
-  let settings: unknown;
-  try {
-    settings = document.toJS() ?? {};
-  } catch (error) {
-    // anchors without end: yaml's own limit on aliases
-    throw invalid(`${name}: ${error instanceof Error ? error.message : String(error)}`);
-  }
-  if (!isSettings(settings)) throw invalid(`${name}: settings are keys and values, and this is neither`);
-
-  // a section with all its settings commented out
-  settings = Object.fromEntries(
-    Object.entries(settings).filter(([key, value]) => value !== null || !isSection(shapeAt(shape, [key]))),
-  );
-
-  const variables = readVariables(environment);
-  for (const { path, value } of variables) settings = withSetting(settings, path, value);
-
-  const result = schema.safeParse(settings);
-  if (result.success) return toConfig(result.data);
-  const [issue] = result.error.issues;
-  if (issue === undefined) throw invalid(`${name} is not valid`);
-  const place = issue.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0] ?? ''] : issue.path;
-  const variable = variables.find(({ path }) => path.join('.') === place.join('.'));
-  const where = variable?.name ?? placeOf(document.contents, place, at) ?? name;
-  const { message, hint } = explain(issue, place);
-  throw invalid(`${where}: ${message}`, hint);
+  return configOf(examine([{ file: name, layer: readDocument(text, name) }], [], environment, []));
 }
 
-function readConfig(path: string | undefined): string | null {
+function configOf({ config, problems: [first, ...others] }: Examined): Config {
+  if (first !== undefined) throw errorOf(first, others.length);
+  if (config === null) throw new Error('a configuration without a problem is there');
+  return config;
+}
+
+interface FileLayer {
+  readonly file: string;
+  readonly layer: Layer;
+}
+
+/** Everything that is wrong, thrown never. */
+export function examineConfig(
+  path: string | undefined,
+  environment: NodeJS.ProcessEnv,
+  flags: readonly FlagSetting[] = [],
+): Examined {
   const file = path ?? defaultConfigPath;
+  const main = readFile(file, path !== undefined);
+  let passedOver: readonly string[] = [];
+  let fragments: FileLayer[] = [];
   try {
-    if (statSync(file).size > largestFile) throw invalid(`${file} is larger than a configuration may be (1 MiB)`);
-    return readFileSync(file, 'utf8');
+    const found = fragmentsOf(file);
+    passedOver = found.passedOver;
+    const folder = fragmentFolder(file);
+    // Also for links in it: they lead to what was meant for another use.
+    const why = found.files.length === 0 ? null : distrust(folder, statSync(folder));
+    fragments =
+      why === null
+        ? found.files.flatMap((fragment) => readFile(fragment, false))
+        : [{ file: folder, layer: broken(why) }];
   } catch (error) {
-    if (error instanceof FalcodropError) throw error;
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' && path === undefined) return null;
-    const sentence = code === 'ENOENT' ? 'there is no such file' : code === 'EACCES' ? 'it may not be read' : message;
-    const hint =
-      code === 'ENOENT' ? 'name one that is there (--config, FALCODROP_CONFIG), or none for the defaults' : undefined;
-    throw new FalcodropError('file_unreadable', `${file}: ${sentence}`, hint, error);
+    fragments = [refused(fragmentFolder(file), error)];
   }
+  return examine([...main, ...fragments], passedOver, environment, flags);
 }
 
-type Settings = Readonly<Record<string, unknown>>;
-
-function isSettings(value: unknown): value is Settings {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function withSetting(settings: unknown, path: readonly string[], value: unknown): Settings {
-  const [key = '', ...rest] = path;
-  const level = isSettings(settings) ? settings : {};
-  return { ...level, [key]: rest.length === 0 ? value : withSetting(level[key], rest, value) };
-}
-
-interface Variable {
-  readonly name: string;
-  readonly path: readonly string[];
-  readonly value: unknown;
-}
-
-const prefix = 'FALCODROP_';
-
-function readVariables(environment: NodeJS.ProcessEnv): Variable[] {
-  const known = new Map(scalars(shape).map((scalar) => [nameOf(scalar), scalar]));
-  const variables: Variable[] = [];
-  for (const [name, text] of Object.entries(environment)) {
-    if (!name.startsWith(prefix) || text === undefined || reserved.has(name.slice(prefix.length))) continue;
-    const scalar = known.get(name);
-    if (scalar !== undefined) variables.push({ name, path: scalar.path, value: readValue(scalar.kind, text) });
-    // A name without levels that is near no setting is somebody else's (of a unit, of a wrapper script).
-    else if (name.includes('__') || nearest(name, [...known.keys()]) !== undefined) throw unknownVariable(name, known);
-  }
-  return variables;
-}
-
-function nameOf({ path }: Scalar): string {
-  return `${prefix}${path.join('__').toUpperCase()}`;
-}
-
-function unknownVariable(name: string, known: ReadonlyMap<string, Scalar>): FalcodropError {
-  const near = nearest(name, [...known.keys()]);
-  return invalid(
-    `${quote(name)} in the environment names no setting`,
-    near === undefined ? 'lists are set in the file' : `did you mean ${near}?`,
-  );
-}
-
-function readValue(kind: Scalar['kind'], text: string): unknown {
-  if (kind === 'number') return /^\d{1,15}$/.test(text) ? Number(text) : text;
-  if (kind === 'truth') return text === 'true' ? true : text === 'false' ? false : text;
-  return text;
-}
-
-function explain(
-  issue: z.core.$ZodIssue,
-  place: readonly PropertyKey[],
-): { readonly message: string; readonly hint?: string } {
-  const setting = quote(place.map(String).join('.')).slice(1, -1);
-  if (issue.code !== 'unrecognized_keys') return { message: `${setting}: ${issue.message}` };
-  const keys = keysAt(shape, issue.path);
-  const near = nearest(String(place.at(-1) ?? ''), keys);
+function examine(
+  files: readonly FileLayer[],
+  passedOver: readonly string[],
+  environment: NodeJS.ProcessEnv,
+  flags: readonly FlagSetting[],
+): Examined {
+  const layers = files.map(({ layer }) => layer);
+  layers.push(environmentLayer(shapeOf(schema), environment));
+  if (flags.length > 0) layers.push(flagLayer(flags));
+  const { problems, output, held } = readLayers(schema, layers);
   return {
-    message: `there is no setting ${setting}`,
-    hint: near === undefined ? `the settings here are ${keys.join(', ')}` : `did you mean ${near}?`,
+    config: output === null ? null : toConfig(output),
+    problems,
+    files: files.map(({ file }) => file),
+    passedOver,
+    held,
   };
 }
 
-/** Line and column of a setting: its key when it is one too many, else its value, else the level it is missing in. */
-function placeOf(contents: unknown, place: readonly PropertyKey[], at: (offset: number) => string): string | null {
-  let node = contents as Node | null;
-  let offset: number | null = null;
-  for (const step of place) {
-    let next: Node | null = null;
-    if (isMap(node)) {
-      const pair = node.items.find(({ key }) => isScalar(key) && String(key.value) === String(step)) as
-        | Pair<Node, Node | null>
-        | undefined;
-      next = pair?.value ?? null;
-      offset = (next?.range ?? pair?.key.range)?.[0] ?? offset;
-      if (place.at(-1) === step && pair !== undefined) offset = pair.key.range?.[0] ?? offset;
-    } else if (typeof node === 'object' && node !== null && 'items' in node) {
-      next = ((node as { items: readonly unknown[] }).items[Number(step)] as Node | undefined) ?? null;
-      offset = next?.range?.[0] ?? offset;
-    }
-    if (next === null) break;
-    node = next;
+/** None where nobody named the file and it is not there. */
+function readFile(file: string, named: boolean): FileLayer[] {
+  try {
+    const { text, stats } = readText(file);
+    const why = named ? null : distrust(file, stats);
+    return [{ file, layer: why === null ? readDocument(text, file) : broken(why) }];
+  } catch (error) {
+    const isAbsent = ((error as Error).cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT';
+    return isAbsent && !named ? [] : [refused(file, error)];
   }
-  return offset === null ? null : at(offset);
 }
 
-function invalid(message: string, hint?: string): FalcodropError {
-  return new FalcodropError('config_invalid', message, hint);
+function refused(file: string, error: unknown): FileLayer {
+  if (!(error instanceof FalcodropError)) throw error;
+  const message = error.message.startsWith(`${file}: `) ? error.message.slice(file.length + 2) : error.message;
+  const code = error.code === 'file_unreadable' ? error.code : 'config_invalid';
+  return { file, layer: broken({ ...aboutFile(file, message, error.hint ?? null), code }) };
+}
+
+function broken(problem: Problem): Layer {
+  return { settings: {}, problems: [problem], placeOf: () => problem.place };
 }

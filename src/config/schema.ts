@@ -18,17 +18,14 @@ import { parseDuration } from '../time/duration.ts';
 import type { Config } from './config.ts';
 import type { Told } from './shape.ts';
 
-/** What `parse` throws becomes the issue's message, with the hint. */
+/** What `parse` throws becomes the issue's message, and its hint a parameter. */
 function parsed<T>(context: z.core.$RefinementCtx<string>, parse: (text: string) => T): T {
   try {
     return parse(context.value);
   } catch (error) {
     if (!(error instanceof FalcodropError)) throw error;
-    context.issues.push({
-      code: 'custom',
-      input: context.value,
-      message: error.hint === undefined ? error.message : `${error.message}; ${error.hint}`,
-    });
+    const params = error.hint === undefined ? {} : { hint: error.hint };
+    context.issues.push({ code: 'custom', input: context.value, message: error.message, params });
     return z.NEVER;
   }
 }

@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { parseAddress } from '../../src/address/address.ts';
+import { formatPorts } from '../../src/address/port.ts';
+import { formatPrefix } from '../../src/address/prefix.ts';
 import { loadConfig, parseConfig } from '../../src/config/load.ts';
 import { configPath, defaultConfigPath } from '../../src/config/path.ts';
 import { FalcodropError } from '../../src/errors.ts';
@@ -33,6 +35,10 @@ test('nothing configured: the defaults', () => {
       service: { user: 'falcodrop', group: 'falcodrop' },
       hostAliases: [],
       http: { enabled: true, address: '127.0.0.1', port: 2804, maxBody: 1_048_576, maxConnections: 128 },
+      interfaces: [],
+      management: [],
+      neverDropPorts: [],
+      lines: { files: [], stdin: false },
     });
   }
 });
@@ -45,6 +51,11 @@ service: { user: root, group: 0 }
 host_aliases: [web.example.org, 3f2a9c1b7d4e]
 max_alert_age: 1h
 http: { enabled: false, address: "::1", port: 0, max_body: 65536, max_connections: 4 }
+interfaces: [eth0, eth1]
+management: [198.51.100.0/24, "2001:db8:1::/48"]
+never_drop_ports: [udp/51820, tcp/2222, tcp/22, tcp/22]
+files: [{ path: /a }, { path: /b, follow: false }]
+stdin: true
 `,
     'f.yaml',
   );
@@ -59,6 +70,16 @@ http: { enabled: false, address: "::1", port: 0, max_body: 65536, max_connection
   expect(range.covering(parseAddress('192.0.2.9'))).not.toBe(null);
   expect(range.covering(parseAddress('2001:db8::1'))).not.toBe(null);
   expect(range.covering(parseAddress('2001:db8::2'))).toBe(null);
+  expect(config.interfaces).toEqual(['eth0', 'eth1']);
+  expect(config.management.map(formatPrefix)).toEqual(['198.51.100.0/24', '2001:db8:1::/48']);
+  expect(formatPorts(config.neverDropPorts)).toBe('tcp/22,tcp/2222,udp/51820');
+  expect(config.lines).toEqual({
+    files: [
+      { path: '/a', follow: true },
+      { path: '/b', follow: false },
+    ],
+    stdin: true,
+  });
 });
 
 test.each([
@@ -73,31 +94,56 @@ test.each([
 
 describe('mistakes name file, line, column and the way out', () => {
   test.each<[text: string, at: string, says: RegExp, hint?: RegExp]>([
-    ['automatic: armed', '1:1', /expected one of "monitor"\|"enforce"/],
+    [
+      'automatic: armed',
+      '1:1',
+      /automatic: expected monitor or enforce, not "armed"/,
+      /for example automatic: monitor/,
+    ],
+    ['automatic:', '1:1', /automatic: expected monitor or enforce, not nothing/],
+    ['automatic: [monitor]', '1:1', /expected monitor or enforce, not a list/],
     ['http:\n  prot: 2804', '2:3', /there is no setting http\.prot/, /did you mean port\?/],
     ['max-alert-age: 5m', '1:1', /there is no setting max-alert-age/, /did you mean max_alert_age\?/],
     ['guard:\n  widest4: 8', '2:3', /no setting guard\.widest4/, /did you mean widest_v4\?/],
-    ['zzz: 1', '1:1', /no setting zzz/, /the settings here are interfaces, automatic/],
+    ['zzz: 1', '1:1', /no setting zzz/, /the settings are interfaces, automatic/],
     ['__proto__: { automatic: enforce }', '1:1', /no setting __proto__/],
     ['constructor: 1', '1:1', /no setting constructor/],
     [
       'guard:\n  protected:\n  - 192.0.2.0/24\n  - 192.0.2.1/24',
       '4:5',
-      /bits set beyond its length; write 192\.0\.2\.0\/24/,
+      /guard\.protected\[1\]: .* has bits set beyond its length/,
+      /write 192\.0\.2\.0\/24/,
     ],
     ['guard:\n  protected: [010.0.0.1]', '2:15', /leading zero/],
     ['guard: { widest_v4: 0 }', '1:10', /guard\.widest_v4/],
-    ['max_alert_age: 5 minutes', '1:1', /not a duration; write a number and a unit/],
-    ['max_alert_age: 5', '1:1', /max_alert_age/],
+    ['max_alert_age: 5 minutes', '1:1', /not a duration/, /write a number and a unit/],
+    ['max_alert_age: 5', '1:1', /max_alert_age: expected a duration, or 0, not 5/, /for example max_alert_age: 5m/],
+    ['port: 2804', '1:1', /no setting port/, /did you mean http\.port\?/],
+    ['files: [{ follow: true }]', '1:9', /files\[0\]\.path: is missing; expected an absolute path/],
+    ['files: [{ path: a.log }]', '1:11', /files\[0\]\.path: is no absolute path/],
+    ['files: [{ path: /a, folow: true }]', '1:21', /no setting files\[0\]\.folow/, /did you mean follow\?/],
+    ['management: [0.0.0.0/0]', '1:14', /wider than \/8/],
+    ['management: ["2000::/3"]', '1:14', /wider than \/16/],
+    ['management: 192.0.2.0/24', '1:1', /expected a list of addresses and prefixes/, /management: \[198\.51/],
+    ['never_drop_ports: [tcp/22, ssh]', '1:28', /never_drop_ports\[1\]: "ssh" is no port/, /write protocol\/number/],
+    ['never_drop_ports: [22]', '1:20', /expected a protocol and a port, not 22/, /for example tcp\/22/],
+    [
+      `never_drop_ports: [${Array.from({ length: 17 }, (_, n) => `tcp/${n}`).join(', ')}]`,
+      '1:1',
+      /more ports than the kernel's 16/,
+    ],
+    ['interfaces: [a/b]', '1:14', /interfaces\[0\]: is no name of an interface/],
+    ['interfaces: [eth0, eth0]', '1:1', /names an interface twice/],
+    ['interfaces: [abcdefghijklmnop]', '1:14', /is no name of an interface/],
     ['http: { port: 65536 }', '1:9', /http\.port/],
-    ['http: { port: "2804" }', '1:9', /http\.port.*expected number/],
+    ['http: { port: "2804" }', '1:9', /http\.port: expected a whole number from 0 to 65535, not "2804"/],
     ['http: { max_body: 2000000 }', '1:9', /http\.max_body/],
     ['http: { address: 0.0.0.0 }', '1:9', /must be a loopback address.*not authenticated/],
     ['http: { address: localhost }', '1:9', /must be a loopback address/],
     ['http: { address: 192.0.2.1 }', '1:9', /must be a loopback address/],
     ['http: 5', '1:1', /http/],
     ['service: { user: "a b" }', '1:12', /not a name of a user/],
-    ['automatic: monitor\nautomatic: enforce', '2:1', /unique/],
+    ['automatic: monitor\nautomatic: enforce', '2:1', /"automatic" stands here twice.*unique/],
     ['http: [', '1:8', /./],
     ['a: b: c', '1:4', /./],
     ['\tautomatic: monitor', '1:1', /[Tt]ab/],
@@ -137,7 +183,7 @@ describe('the environment', () => {
       FALCODROP_PIN_DIR: '/x',
       FALCODROP_STATE_DIR: '/x',
       FALCODROP_NODE: '/x',
-      FALCODROP_WRAPPED_BY: 'somebody',
+      FALCODROP_DEBUG: '1',
       HTTP__PORT: '7',
     });
     expect(config).toMatchObject({
@@ -149,20 +195,38 @@ describe('the environment', () => {
   });
 
   test.each<[name: string, value: string, says: RegExp, hint?: RegExp]>([
-    ['FALCODROP_HTTP__PORT', '28O4', /^FALCODROP_HTTP__PORT: .*expected number/],
-    ['FALCODROP_HTTP__PORT', '', /^FALCODROP_HTTP__PORT: /],
-    ['FALCODROP_HTTP__ENABLED', 'yes', /^FALCODROP_HTTP__ENABLED: .*expected boolean/],
+    ['FALCODROP_HTTP__PORT', '28O4', /: http\.port: expected a whole number.*not "28O4"$/, /FALCODROP_HTTP__PORT=2804/],
+    ['FALCODROP_HTTP__PORT', '', /not an empty text/],
+    ['FALCODROP_HTTP__ENABLED', 'yes', /expected true or false, not "yes"/],
+    ['FALCODROP_HTTP__ADDRESS', '0.0.0.0', /loopback/],
     ['FALCODROP_HTTP__PROT', '1', /names no setting/, /did you mean FALCODROP_HTTP__PORT\?/],
     ['FALCODROP_AUTOMATC', 'x', /names no setting/, /did you mean FALCODROP_AUTOMATIC\?/],
-    ['FALCODROP_GUARD__PROTECTED', '192.0.2.1', /names no setting/],
+    ['FALCODROP_http__port', '1', /names no setting/, /did you mean FALCODROP_HTTP__PORT\?/],
+    ['FALCODROP_STATEDIR', '/x', /names no setting/, /did you mean FALCODROP_STATE_DIR\?/],
+    ['FALCODROP_WRAPPED_BY', 'somebody', /names no setting/, /joined by "__", as in FALCODROP_/],
+    ['FALCODROP_HTTP', '1', /names no setting/, /FALCODROP_HTTP__ENABLED, /],
+    ['FALCODROP_GUARD__PROTECTED', '192.0.2.1', /guard\.protected is a list/, /set it in the file/],
     ['FALCODROP___PROTO____X', '1', /names no setting/],
-    ['FALCODROP_HTTP__ADDRESS', '0.0.0.0', /^FALCODROP_HTTP__ADDRESS: .*loopback/],
+    ['FALCODROP_CONSTRUCTOR', '1', /names no setting/],
+    ['FALCODROP_', '1', /names no setting/],
   ])('%s=%s', (name, value, says, hint) => {
     const error = problem('', { [name]: value });
     expect(error.code).toBe('config_invalid');
     expect(error.message).toMatch(says);
+    expect(error.message.startsWith(`${name}: `), error.message).toBe(true);
     if (hint !== undefined) expect(error.hint).toMatch(hint);
   });
+
+  test('names and values that would move a cursor are shown and not obeyed', () => {
+    const error = problem('', { 'FALCODROP_\x1b[2J': 'x' });
+    expect(error.message).not.toContain('\x1b');
+  });
+});
+
+test('of several problems the first is thrown, with the number of the others', () => {
+  const error = problem('zzz: 1\nautomatic: x\nhttp: { port: -1 }', { FALCODROP_YYY: '1' });
+  expect(error.message).toMatch(/^f\.yaml:1:1: there is no setting zzz/);
+  expect(error.hint).toMatch(/; falcodrop check tells 3 more$/);
 });
 
 describe('the file', () => {

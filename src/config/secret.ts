@@ -1,0 +1,109 @@
+/**
+ * Secrets: where one lies, never itself. A configuration is shown, copied and asked about; what stands in the environment
+ * every process of the user reads (/proc/PID/environ).
+ */
+import { join } from 'node:path';
+import { z } from 'zod';
+import { FalcodropError } from '../errors.ts';
+import type { Problem } from './problem.ts';
+import type { Held } from './reading.ts';
+import type { Told } from './shape.ts';
+import { readText } from './text.ts';
+
+export type Secret = { readonly file: string } | { readonly credential: string };
+
+/** Bytes; keys and tokens are short. */
+const largestSecret = 65_536;
+
+/** systemd.exec(5), LoadCredential=: a file name in the directory of the unit's credentials. */
+const credentialName = /^[A-Za-z0-9_][\w.-]{0,254}$/;
+
+/** A setting whose value is a secret: `{ file: /PATH }` or `{ credential: NAME }`. */
+export function secret(description: string, name: string) {
+  const tells: Told = {
+    description,
+    'x-secret': true,
+    'x-expects': '{ file: PATH } or { credential: NAME }',
+    'x-example': { file: `/etc/falcodrop/secrets/${name}` },
+  };
+  return z
+    .strictObject({
+      file: z
+        .string()
+        .max(4_095)
+        .refine((path) => path.startsWith('/') && !path.includes('\0'), { error: 'is no absolute path of a file' })
+        .optional(),
+      credential: z
+        .string()
+        .refine((text) => credentialName.test(text), { error: 'is no name of a credential' })
+        .optional(),
+    })
+    .transform(({ file, credential }, context): Secret => {
+      if (file !== undefined && credential === undefined) return { file };
+      if (credential !== undefined && file === undefined) return { credential };
+      context.issues.push({ code: 'custom', input: null, message: 'names either a file or a credential' });
+      return z.NEVER;
+    })
+    .meta({ ...tells });
+}
+
+/** The path; null for a credential where systemd has given none (`$CREDENTIALS_DIRECTORY`). */
+export function secretPath(secret: Secret, environment: NodeJS.ProcessEnv): string | null {
+  if ('file' in secret) return secret.file;
+  const { CREDENTIALS_DIRECTORY: directory } = environment;
+  return directory === undefined || directory === '' ? null : join(directory, secret.credential);
+}
+
+/** S_IRWXO. */
+const others = 0o007;
+
+/**
+ * The secret, without the end of line that editors and `echo` leave. Throws `file_unreadable`, and `config_invalid` when it is
+ * empty, not one line, or everybody may read it. No message holds any of it.
+ */
+export function readSecret(secret: Secret, environment: NodeJS.ProcessEnv): string {
+  const path = secretPath(secret, environment);
+  if (path === null) {
+    const name = 'credential' in secret ? secret.credential : '';
+    throw new FalcodropError(
+      'config_invalid',
+      `the credential ${name} is not there: systemd has given none`,
+      `add LoadCredential=${name}:/PATH to the unit, or name a file`,
+    );
+  }
+  const { text, stats } = readText(path, largestSecret);
+  if ((stats.mode & others) !== 0) {
+    throw new FalcodropError(
+      'config_invalid',
+      `${path}: everybody may read or write this secret`,
+      `chmod o= ${path}, and make another one: it may be known`,
+    );
+  }
+  const value = text.replace(/\r?\n$/, '');
+  if (value === '') throw new FalcodropError('config_invalid', `${path}: there is no secret in it`);
+  if (/[\0\r\n]/.test(value)) throw new FalcodropError('config_invalid', `${path}: a secret is one line of text`);
+  return value;
+}
+
+/**
+ * What is wrong with the secrets that settings name. A credential is there only for the unit, and a file that may not be read by
+ * who asks may be by the service: neither is a problem.
+ */
+export function secretProblems(held: readonly Held[], environment: NodeJS.ProcessEnv): Problem[] {
+  return held.flatMap(({ path, shape, value, place }): Problem[] => {
+    if (shape['x-secret'] !== true || value === undefined) return [];
+    const named = value as Secret;
+    if (secretPath(named, environment) === null) return [];
+    try {
+      readSecret(named, environment);
+      return [];
+    } catch (error) {
+      if (!(error instanceof FalcodropError)) throw error;
+      if ((error.cause as NodeJS.ErrnoException | undefined)?.code === 'EACCES') return [];
+      const setting = path.join('.');
+      return [
+        { code: 'config_invalid', place, setting, message: `${setting}: ${error.message}`, hint: error.hint ?? null },
+      ];
+    }
+  });
+}
