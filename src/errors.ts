@@ -17,10 +17,14 @@ export const exitStatusOf = {
   config_invalid: 2,
   // refused by the guard
   refused: 3,
+  allow_wide: 3,
   // not there
   not_blocked: 4,
   not_attached: 4,
   interface_missing: 4,
+  not_allowed: 4,
+  nothing_pending: 4,
+  confirm_late: 4,
   // not permitted
   not_permitted: 5,
   // failed
@@ -35,6 +39,8 @@ export const exitStatusOf = {
   sizes_differ: 1,
   map_full: 1,
   scopes_full: 1,
+  allows_full: 1,
+  allow_file_invalid: 1,
   lock_busy: 1,
   samples_busy: 1,
   no_ethernet_header: 1,
@@ -45,6 +51,7 @@ export const exitStatusOf = {
   xdp_attach: 1,
   program_rejected: 1,
   file_unreadable: 1,
+  config_exists: 1,
   listen_failed: 1,
   body_not_alert: 1,
   ledger_missing: 1,

@@ -63,6 +63,11 @@ export const faults = {
   'purge.unpinning': 'some pins of the set are gone',
   'purge.removed': 'the set is gone; the directories are there',
 
+  'allow.written': 'an allow file has what is wanted; the kernel does not',
+  'protect.stepping': 'some of the allows are as they shall be',
+  'protect.allowed': 'the kernel allows what is wanted; ports that are never dropped are as before',
+  'mode.set': 'the kernel has another mode; nobody was told',
+
   'ledger.made': 'the file is there, empty: SQLite has not opened it',
   'migrate.copied': 'the copy from before a migration is laid beside the ledger',
   'migrate.changed': 'a migration is done, not committed',

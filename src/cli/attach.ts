@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { prepareState } from '../blocklist/ledger/files.ts';
+import type { Config } from '../config/config.ts';
 import { defaultConfigPath } from '../config/path.ts';
 import { FalcodropError } from '../errors.ts';
 import { readCaller } from '../host/caller.ts';
@@ -16,16 +17,22 @@ import {
   type Service,
   type XdpMode,
 } from '../kernel/attach.ts';
+import { type ModeWish, modeNow, withMode } from '../kernel/mode.ts';
 import { native } from '../kernel/native.ts';
 import type { Sizes } from '../kernel/object.ts';
 import { isOwnMount, pinDirOf, pinPaths, requirePinPlace } from '../kernel/pins.ts';
+import { changeSettings, lockRoot, type SettingsChange } from '../kernel/settings.ts';
+import { parseDuration } from '../time/duration.ts';
 import { readAccountId } from './account.ts';
-import { breakGlass, readSigns } from './breakglass.ts';
+import { breakGlass, type Glass, readSigns } from './breakglass.ts';
 import { type Call, flag, isRoot, stateDirOf, text } from './call.ts';
 import { attachedHere } from './circumstance.ts';
 import { failureOf } from './failure.ts';
+import { clearGlass, markedMode, markGlass } from './glass.ts';
 import type { Note } from './output/answer.ts';
 import { clean } from './output/clean.ts';
+import { untilText } from './output/entry.ts';
+import { protectKernel } from './protect.ts';
 import { ask } from './question.ts';
 import { runReconcile } from './reconcile-child.ts';
 import { openRootAudit } from './root-audit.ts';
@@ -37,8 +44,10 @@ const mostEntries = 1 << 24;
 export async function attachInterfaces(call: Call): Promise<void> {
   const mode = (text(call, 'xdp') ?? 'auto') as XdpMode | 'auto';
   const sizes = readSizes(call);
-  const names = [...new Set(call.operands)];
+  const names = await interfacesOf(call);
   const pinDir = pinDirOf(call.environment);
+  const given = text(call, 'revertAfter');
+  const revertAfter = given === undefined ? null : parseDuration(given);
   if (flag(call, 'check')) {
     check(call, pinDir, names, mode);
     return;
@@ -70,6 +79,14 @@ export async function attachInterfaces(call: Call): Promise<void> {
   if (glass.why !== null) call.answer.note(`${glass.why}: blocks are in mode ${glass.mode}`);
   const restored: Note[] = [];
   const restore = (): Promise<void> => restoreClaims(call, restored);
+  const prepared: Note[] = [];
+  let change: SettingsChange | null = null;
+  // Once, before the first interface: the kernel goes back by itself also when this process dies in the middle.
+  const prepare = async (): Promise<void> => {
+    if (change !== null) return;
+    await protectFresh(call, config, prepared);
+    change = await setMode(call, pinDir, { glass, revertAfter }, prepared);
+  };
   const hadMount = isMounted(pinDir);
   const audit = openRootAudit(call, service);
   let done = false;
@@ -77,9 +94,9 @@ export async function attachInterfaces(call: Call): Promise<void> {
     // Before it is done: a session over this interface may stall meanwhile.
     if (fresh.includes(name)) call.answer.note(`a first attach may reset ${name} for a moment`);
     try {
-      const [outcome] = await attach(pinDir, [name], { mode, sizes, service, globalMode: glass.mode, restore });
+      const [outcome] = await attach(pinDir, [name], { mode, sizes, service, restore, prepare });
       if (outcome === undefined) continue;
-      const notes: Note[] = [...(makesMaps && !done ? absent : []), ...restored.splice(0)];
+      const notes: Note[] = [...(makesMaps && !done ? absent : []), ...restored.splice(0), ...prepared.splice(0)];
       if (!done && !hadMount && isMounted(pinDir)) {
         notes.push({ code: 'mounted', message: `a bpffs was mounted at ${pinDir} for the pins` });
       }
@@ -95,6 +112,87 @@ export async function attachInterfaces(call: Call): Promise<void> {
     await call.answer.flush();
   }
   if (done) storeSettings(call, config);
+  else if (change !== null) await takeBack(pinDir, change);
+}
+
+/**
+ * What shall always pass, before the first packet meets a block. A file that is refused, or tries that are full, are no reason to
+ * leave the interface open: they are told.
+ */
+async function protectFresh(call: Call, config: Config, notes: Note[]): Promise<void> {
+  try {
+    const { reading } = await protectKernel(call, { config });
+    for (const { message } of reading.problems) notes.push({ code: 'protect', message });
+    notes.push(...reading.notes);
+  } catch (error) {
+    const { message } = failureOf(error, call.verb);
+    notes.push({
+      code: 'protect',
+      message: `what shall always pass is not all in the kernel: ${message}; falcodrop protect`,
+    });
+  }
+}
+
+/**
+ * The mode that broken glass asks for, and what is to be gone back to. A mode that a hand has set stays, and so does what is
+ * pending: another interface is no confirmation.
+ */
+async function setMode(
+  call: Call,
+  pinDir: string,
+  { glass, revertAfter }: { readonly glass: Glass; readonly revertAfter: number | null },
+  notes: Note[],
+): Promise<SettingsChange> {
+  const stateDir = stateDirOf(call.environment);
+  const lock = await lockRoot(pinDir);
+  try {
+    const change = changeSettings(pinDir, (settings) => {
+      const { mode: held } = modeNow(settings);
+      const mode = glass.why !== null ? glass.mode : markedMode(stateDir) === held ? 'enforce' : held;
+      const wish: ModeWish = { mode, revertAfter, revertTo: 'off' };
+      return mode === held && revertAfter === null ? settings : withMode(settings, wish);
+    });
+    if (glass.why !== null) markGlass(stateDir, glass.mode);
+    else clearGlass(stateDir);
+    const { mode, seconds, after } = modeNow(change.after);
+    if (after !== null) {
+      const until = untilText(seconds, call.clock.now()).replace('until', 'at');
+      notes.push({ code: 'reverts', message: `mode ${mode}: it goes to ${after} ${until}, unless: falcodrop confirm` });
+    } else if (mode !== 'enforce' && glass.why === null) {
+      notes.push({ code: `mode_${mode}`, message: `the mode is ${mode}, as it was set: falcodrop mode enforce` });
+    }
+    return change;
+  } finally {
+    lock.release();
+  }
+}
+
+/** No interface was attached after all: what was attached before is not to go off for that. */
+async function takeBack(pinDir: string, { before, after }: SettingsChange): Promise<void> {
+  if (before === after) return;
+  try {
+    const lock = await lockRoot(pinDir);
+    try {
+      const { mode, deadline, modeAfter } = before;
+      changeSettings(pinDir, (now) => (now.deadline === after.deadline ? { ...now, mode, deadline, modeAfter } : now));
+    } finally {
+      lock.release();
+    }
+  } catch {
+    // the maps went with the attach that failed
+  }
+}
+
+/** Those that were named, or those of the configuration. Throws `usage` when there are neither. */
+async function interfacesOf(call: Call): Promise<readonly string[]> {
+  if (call.operands.length > 0) return [...new Set(call.operands)];
+  const { interfaces } = await readConfig(call);
+  if (interfaces.length > 0) return interfaces;
+  throw new FalcodropError(
+    'usage',
+    'no interface was named',
+    'falcodrop attach IF…, or name them in the configuration: interfaces: [IF]',
+  );
 }
 
 /** Root's part of the ledger: its directory, and an empty file that is the service's. Drops need none. */

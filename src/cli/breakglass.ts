@@ -52,6 +52,27 @@ export function breakGlass({ commandLine, hasOffFile, boots }: Signs): Glass {
   return { mode: 'enforce', why: null };
 }
 
+/**
+ * Somebody is there and wants it to drop: of the boots only this one counts from now on. Root's part; true when they had broken
+ * the glass, and do no more.
+ */
+export function forgetBoots({ stateDir, nowMs }: { stateDir: string; nowMs: number }): boolean {
+  const boot = thisBoot(nowMs);
+  const { why } = breakGlass({
+    commandLine: '',
+    hasOffFile: false,
+    boots: withBoot(readBoots(stateDir), boot),
+  });
+  if (why === null) return false;
+  try {
+    writeTrusted(stateDir, fileName, JSON.stringify([boot]));
+    return true;
+  } catch {
+    // a read-only state directory: what is written there holds
+    return false;
+  }
+}
+
 /** Adds this boot, keeping the latest ten; the same boot is one. */
 export function withBoot(boots: readonly Boot[], boot: Boot): readonly Boot[] {
   return boots.some(({ id }) => id === boot.id) ? boots : [...boots, boot].slice(-10);
@@ -67,8 +88,7 @@ export function readSigns({
   stateDir: string;
   nowMs: number;
 }): Signs {
-  const boot = { id: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(), at: nowMs };
-  const boots = withBoot(readBoots(stateDir), boot);
+  const boots = withBoot(readBoots(stateDir), thisBoot(nowMs));
   try {
     writeTrusted(stateDir, fileName, JSON.stringify(boots));
   } catch {
@@ -79,6 +99,10 @@ export function readSigns({
     hasOffFile: existsSync(join(dirname(configFile), 'OFF')),
     boots,
   };
+}
+
+function thisBoot(nowMs: number): Boot {
+  return { id: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(), at: nowMs };
 }
 
 function readBoots(stateDir: string): readonly Boot[] {

@@ -3,7 +3,7 @@ import { FalcodropError } from '../errors.ts';
 import { readDumps } from '../host/carrier.ts';
 import type { Attachment } from '../kernel/attach.ts';
 import { type CountKind, countKinds, readCounters, type Total } from '../kernel/counters.ts';
-import { type ModeNow, modeNow } from '../kernel/mode.ts';
+import { type ModeNow, modeNow, wentBack } from '../kernel/mode.ts';
 import { objectDigest } from '../kernel/object.ts';
 import { pinDirOf } from '../kernel/pins.ts';
 import { blockMapNames, PinnedSet } from '../kernel/set.ts';
@@ -14,6 +14,7 @@ import { amount } from './output/amount.ts';
 import { clean } from './output/clean.ts';
 import { paint } from './output/colour.ts';
 import { endAt, wholeSeconds } from './output/entry.ts';
+import { roughly } from './output/moment.ts';
 import { table } from './output/table.ts';
 
 interface MapFill {
@@ -26,6 +27,7 @@ interface MapFill {
 interface Pinned {
   readonly format: number;
   readonly mode: ModeNow;
+  readonly wentBack: ReturnType<typeof wentBack>;
   readonly maps: readonly MapFill[];
   readonly counters: readonly { readonly attachment: Attachment; readonly counts: Record<CountKind, Total> }[];
 }
@@ -63,12 +65,18 @@ export async function showStatus(call: Call): Promise<void> {
   }
 
   answer.line(`pins      ${pinDir}${pinned === null ? ': nothing was attached there' : `, format ${pinned.format}`}`);
-  if (pinned !== null) answer.line(`mode      ${modeText(pinned.mode, nowMs)}`);
+  if (pinned !== null) answer.line(`mode      ${modeLine(pinned, nowMs)}`);
   answer.line(`object    ${digest ?? 'not built'}`);
   const attachedText = attached.map((one) => `${clean(one.name)} (${one.mode})`).join(', ');
   answer.line(`attached  ${attachedText === '' ? 'nothing' : attachedText}`);
   if (pinned !== null) describePinned(call, pinned);
   describeCoverage(call, covered);
+}
+
+function modeLine({ mode, wentBack: back }: Pinned, nowMs: number): string {
+  const text = modeText(mode, nowMs);
+  if (mode.after !== null) return `${text}, unless: falcodrop confirm`;
+  return back === null ? text : `${text}, by itself for ${roughly(back.secondsAgo)}: ${back.from} was not confirmed`;
 }
 
 function describePinned({ answer }: Call, { maps, counters }: Pinned): void {
@@ -153,6 +161,7 @@ function readPinned(pinDir: string, attached: readonly Attachment[]): Pinned | n
     return {
       format: set.settings.format,
       mode: modeNow(set.settings),
+      wentBack: wentBack(set.settings),
       maps: blockMapNames.map((map) => {
         let entries = 0;
         for (const _ of set.entries(map)) entries++;

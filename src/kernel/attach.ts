@@ -212,10 +212,10 @@ export interface AttachOptions {
   readonly mode: XdpMode | 'auto';
   readonly sizes: Partial<Sizes>;
   readonly service: Service;
-  /** The kernel's global mode from now on; enforce unless somebody broke the glass. */
-  readonly globalMode?: 'enforce' | 'monitor' | 'off';
   /** Puts claims into fresh maps, before the first packet meets them. Called without the lock, which it needs itself. */
   readonly restore?: () => Promise<void>;
+  /** Global mode and allows, before the first packet meets them. Called with the lock of the block maps held. */
+  readonly prepare?: () => Promise<void>;
 }
 
 /**
@@ -254,7 +254,7 @@ export async function attach(
     const set = new PinnedSet(pinDir);
     try {
       if (made === null) requireSizes(set, options.sizes);
-      setGlobalMode(set, options.globalMode ?? 'enforce');
+      await options.prepare?.();
       fault('attach.moded');
       for (const link of wanted) outcomes.push(attachOne(paths, set, link, options.mode));
     } finally {
@@ -271,16 +271,6 @@ export async function attach(
   } finally {
     lock.release();
   }
-}
-
-const modeCodes = { enforce: mode.MODE_ENFORCE, monitor: mode.MODE_MONITOR, off: mode.MODE_OFF } as const;
-
-function setGlobalMode(set: PinnedSet, wanted: keyof typeof modeCodes): void {
-  const code = modeCodes[wanted];
-  if (set.settings.mode === code && set.settings.deadline === 0n) return;
-  const settings = native().openMap(join(set.dir, 'settings'));
-  settings.update(u32(0), encodeSettings({ ...set.settings, mode: code, deadline: 0n, modeAfter: code }));
-  settings.close();
 }
 
 function attachOne(paths: PinPaths, set: PinnedSet, link: Link, wanted: XdpMode | 'auto'): AttachOutcome {
@@ -650,7 +640,7 @@ function removeUnused(paths: PinPaths): void {
  * by somebody else, who may have pins there.
  */
 function purgeDir(paths: PinPaths, what: { readonly mount: boolean; readonly directory: boolean }): void {
-  for (const dir of [paths.links, paths.lock, paths.samples]) if (existsSync(dir)) rmdirSync(dir);
+  for (const dir of [paths.links, paths.lock, paths.samples, paths.root]) if (existsSync(dir)) rmdirSync(dir);
   // What the kernel itself put there (maps.debug, progs.debug) has a dot, which no pin can have.
   if (readdirSync(paths.dir).some((name) => !name.includes('.'))) return;
   if (isOwnMount(paths.dir)) {
@@ -663,7 +653,7 @@ function purgeDir(paths: PinPaths, what: { readonly mount: boolean; readonly dir
 
 /**
  * The lock is a directory (bpffs takes no file), 0770 root:service, so that only writers of the maps can hold it; the lock of
- * the samples' reader is another, 0750: who may open it may hold it.
+ * the samples' reader is another, 0750: who may open it may hold it. Root's own, 0700, is one that no service can hold up.
  */
 async function takeLock(paths: PinPaths, service: Service): ReturnType<typeof lockDirectory> {
   for (;;) {
@@ -671,6 +661,7 @@ async function takeLock(paths: PinPaths, service: Service): ReturnType<typeof lo
       [paths.links, 0o755, 0],
       [paths.lock, 0o770, service.gid],
       [paths.samples, 0o750, service.gid],
+      [paths.root, 0o700, 0],
     ] as const) {
       if (existsSync(dir)) continue;
       mkdirSync(dir, { recursive: true, mode });

@@ -1,6 +1,7 @@
 /**
- * Where the pins lie: `PIN_DIR/current` → `set-N` (maps and programs), `PIN_DIR/links/if<ifindex>`, and two directories that
- * are there to be flocked: `PIN_DIR/lock` by who writes maps, `PIN_DIR/samples` by the one who reads the drop samples.
+ * Where the pins lie: `PIN_DIR/current` → `set-N` (maps and programs), `PIN_DIR/links/if<ifindex>`, and three directories that
+ * are there to be flocked: `PIN_DIR/lock` by who writes block maps, `PIN_DIR/samples` by the one who reads the drop samples,
+ * `PIN_DIR/root` by who writes what is root's alone.
  *
  * The default is a bpffs of our own, because systemd mounts /sys/fs/bpf with mode 0700, below which an unprivileged service
  * reaches nothing. bpffs refuses names with a dot, hence the ifindex in the links' names.
@@ -23,6 +24,7 @@ export interface PinPaths {
   readonly links: string;
   readonly lock: string;
   readonly samples: string;
+  readonly root: string;
 }
 
 /** `FALCODROP_PIN_DIR` or the default. */
@@ -38,6 +40,7 @@ export function pinPaths(dir: string): PinPaths {
     links: join(dir, 'links'),
     lock: join(dir, 'lock'),
     samples: join(dir, 'samples'),
+    root: join(dir, 'root'),
   };
 }
 

@@ -19,8 +19,9 @@ export interface Scene {
 
 /** Root's verbs that are no business of the ledger. */
 export interface RootAct {
-  readonly action: 'attached' | 'replaced' | 'detached' | 'purged' | 'mode_set' | 'allowed' | 'protected' | 'restored';
+  readonly action: 'attached' | 'replaced' | 'detached' | 'purged' | 'mode_set' | 'allowed' | 'disallowed' | 'restored';
   readonly interface?: string;
+  readonly target?: NonNullable<LedgerEvent['target']>;
   readonly detail?: string;
   readonly hand: Hand | null;
 }
@@ -40,6 +41,8 @@ const types: Readonly<Record<string, string>> = {
   attached: 'start',
   detached: 'end',
   purged: 'deletion',
+  allowed: 'creation',
+  disallowed: 'deletion',
 };
 
 /**
@@ -82,10 +85,11 @@ export function auditLines(event: LedgerEvent, outcome: Outcome, cause: Cause | 
   return outcome.owners.map((owner) => ({ ...line, ...ownerOf(owner) }));
 }
 
-export function rootActLine({ action, interface: name, detail, hand }: RootAct, scene: Scene): AuditLine {
+export function rootActLine({ action, interface: name, target, detail, hand }: RootAct, scene: Scene): AuditLine {
   return {
     ...head(action, scene),
     ...(name === undefined ? {} : { 'observer.ingress.interface.name': name }),
+    ...targetFields(target ?? null),
     ...reason(detail ?? null),
     ...handFields(hand),
   };

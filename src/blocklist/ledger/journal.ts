@@ -341,7 +341,8 @@ export function openJournal(database: Database) {
         case 'note': {
           const target = event.target === null ? null : keyOfTarget(event.target);
           const { action, owner, count, detail } = event;
-          write({ at, action, target, owner, rule: null, ends: null, before: null, cause: null, count, detail });
+          const cause = event.cause === undefined ? null : factsOf(event.cause, target, at).id;
+          write({ at, action, target, owner, rule: null, ends: null, before: null, cause, count, detail });
           return { status: action, owners: nothing, remaining: nothing };
         }
       }

@@ -95,7 +95,9 @@ export type Action =
   | 'ended'
   | 'refused'
   | 'reconciled'
-  | 'restored';
+  | 'restored'
+  | 'allowed'
+  | 'disallowed';
 
 /** When it happened, in ledger ms; without it, at the commit. */
 interface Happened {
@@ -158,14 +160,16 @@ export interface RefuseEvent extends Happened {
   readonly cause: Cause | CauseId;
 }
 
-/** History only: something was done to the maps to make them what the ledger says. */
+/** History only: something was done to the maps to make them what the ledger says, or root's verbs did something to a target. */
 export interface NoteEvent extends Happened {
   readonly kind: 'note';
-  readonly action: 'reconciled' | 'restored';
+  readonly action: 'reconciled' | 'restored' | 'allowed' | 'disallowed';
   readonly target: Prefix | null;
   readonly owner: Owner | null;
   readonly count: number;
   readonly detail: string | null;
+  /** None: nobody's in particular. */
+  readonly cause?: Cause;
 }
 
 export type LedgerEvent = WishEvent | WithdrawEvent | BuryEvent | EndEvent | RefuseEvent | NoteEvent;
