@@ -10,6 +10,8 @@ import type { VerbName } from './verbs.ts';
 
 /** Each verb is loaded when it is used: `list` pays nothing for `run`. */
 const load: Readonly<Record<VerbName, () => Promise<(call: Call) => Promise<void>>>> = {
+  init: async () => (await import('./init.ts')).initConfig,
+  check: async () => (await import('./check.ts')).checkConfig,
   attach: async () => (await import('./attach.ts')).attachInterfaces,
   detach: async () => (await import('./detach.ts')).detachInterfaces,
   status: async () => (await import('./status.ts')).showStatus,

@@ -48,8 +48,40 @@ export const globalOptions: readonly OptionText[] = [
 ];
 
 export const verbs = {
+  init: {
+    operands: '',
+    summary: 'write a first configuration',
+    options: [
+      { flags: '--interface <name>', text: 'what packets come in by (default: the interface with the default route)' },
+      { flags: '--force', text: 'although there is one; the old is kept beside it, as .bak' },
+      dryRun,
+    ],
+    details: `Writes /etc/falcodrop/falcodrop.yaml (or --config): the interface, automatic
+blocks that only watch, and every other setting with its default, commented out.
+The address from which you are here over SSH is allowed, in allow.d/00-init
+beside it: it can not be cut off.
+
+Examples:
+  falcodrop init --dry-run
+  falcodrop init --interface eth0`,
+  },
+  check: {
+    operands: '',
+    summary: 'what is wrong with the configuration',
+    options: [{ flags: '--print', text: 'what holds, as YAML, and where each setting comes from' }],
+    details: `Reads the file, conf.d/*.yaml beside it, and the environment, and tells every
+problem at once: file, line and column or the variable, what is expected, and
+the nearest right name. Allow files are checked too. Ends with 0 when all is
+right and with 2 when it is not; warnings (no such interface, no service user)
+change nothing.
+
+Examples:
+  falcodrop check
+  falcodrop check --config ./falcodrop.yaml --print
+  FALCODROP_HTTP__PORT=2805 falcodrop check --print`,
+  },
   attach: {
-    operands: '<interface...>',
+    operands: '[interface...]',
     summary: 'put the XDP program on interfaces (root)',
     options: [
       { flags: '--xdp <mode>', text: 'where it runs', choices: ['auto', 'native', 'generic'] },
@@ -59,6 +91,7 @@ export const verbs = {
       yes,
     ],
     details: `Attach to the ports that packets come in by: physical interfaces, not the VLAN or bridge above them.
+Without a name those of "interfaces:" in the configuration are taken.
 Packets are dropped from then on whether or not any falcodrop runs. A first attach may reset the
 interface for seconds; attaching again replaces the program without a gap.
 
