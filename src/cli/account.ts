@@ -18,3 +18,21 @@ export function readAccountId(name: string, file: '/etc/passwd' | '/etc/group'):
     return null;
   }
 }
+
+/** Names of numbers; a number without a name is its own. Read once. */
+export function accountNames(): { readonly user: (uid: number) => string; readonly group: (gid: number) => string } {
+  const read = (file: string): ReadonlyMap<string, string> => {
+    const names = new Map<string, string>();
+    try {
+      for (const line of readFileSync(file, 'utf8').split('\n')) {
+        const [name, , id] = line.split(':');
+        if (name !== undefined && id !== undefined && !names.has(id)) names.set(id, name);
+      }
+    } catch {
+      // no such file in this root
+    }
+    return names;
+  };
+  const [users, groups] = [read('/etc/passwd'), read('/etc/group')];
+  return { user: (uid) => users.get(`${uid}`) ?? `${uid}`, group: (gid) => groups.get(`${gid}`) ?? `${gid}` };
+}

@@ -26,6 +26,8 @@ const load: Readonly<Record<VerbName, () => Promise<(call: Call) => Promise<void
   backup: async () => (await import('./backup.ts')).backupLedger,
   restore: async () => (await import('./restore.ts')).restoreLedger,
   reconcile: async () => (await import('./reconcile.ts')).reconcileMaps,
+  map: async () => (await import('./map.ts')).showMaps,
+  watch: async () => (await import('./watch.ts')).watchDrops,
   run: async () => (await import('./run.ts')).run,
   replay: async () => (await import('./replay.ts')).replay,
   version: async () => (await import('./version.ts')).showVersion,

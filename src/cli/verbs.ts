@@ -278,6 +278,44 @@ blocked and not in it is adopted, not ended.
 Example:
   falcodrop restore /root/falcodrop-ledger.db && falcodrop reconcile`,
   },
+  map: {
+    operands: '<action> [name]',
+    summary: 'what is pinned: map list, map dump NAME, map check',
+    options: [
+      { flags: '--raw', text: 'dump keys and values as bytes' },
+      { flags: '--limit <count>', text: 'dump so many at most' },
+    ],
+    details: `map list   every pin of the set: type, sizes, entries, owner, mode; what another tool pinned there is marked
+map dump   the entries of one map in words; those that another tool must have written are marked
+map check  layout, version, owners and modes, frozen maps, hints, rows of scopes, links: ends with 1 when
+           something is wrong, and names the way out
+
+How the maps are laid out: docs/map-abi.md.
+
+Examples:
+  falcodrop map list
+  falcodrop map dump blocked_v4 --limit 20
+  falcodrop map dump settings --raw --json
+  falcodrop map check`,
+  },
+  watch: {
+    operands: '<what>',
+    summary: 'see packets as they are dropped: watch drops',
+    options: [
+      { flags: '--within <prefix>', text: 'from sources that lie in it' },
+      { flags: '--limit <count>', text: 'end after so many' },
+    ],
+    details: `A line a sample: time, interface, protocol, length, source, destination, what was done, by which block when it
+is not the address itself, and which one of its packets it was (#). Of each block the 1st, 2nd, 4th, 8th …
+packet is told, not every one. It goes on until it is ended.
+
+One process reads the samples: the daemon, which hands them on to all who watch; without a daemon the first
+who watches.
+
+Examples:
+  falcodrop watch drops
+  falcodrop watch drops --within 203.0.113.0/24 --limit 10 --json`,
+  },
   run: {
     operands: '',
     summary: "the daemon: take Falco's alerts and block offenders",

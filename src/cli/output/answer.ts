@@ -74,6 +74,11 @@ export class Answer {
     return this.#pending.length >= batch;
   }
 
+  /** There is something that was not handed over yet. */
+  get pending(): boolean {
+    return this.#pending !== '';
+  }
+
   line(text: string): void {
     if (!this.#closed) this.#pending += `${text}\n`;
   }
@@ -141,7 +146,10 @@ export class Answer {
     const first = !this.#closed;
     this.#closed = true;
     this.#pending = '';
-    if (error.code === 'EPIPE' || !first) return;
+    // A terminal that hung up says EIO.
+    const isGone =
+      error.code === 'EPIPE' || (error.code === 'EIO' && (this.#out as { isTTY?: boolean }).isTTY === true);
+    if (isGone || !first) return;
     this.fail(new FalcodropError('failed', `the output could not be written: ${error.message}`));
   }
 }
