@@ -6,12 +6,12 @@
  * `root` in it is root's alone, and neither folder nor file is believed unless root owns it and nobody else may write it.
  */
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { formatPrefix, parsePrefix } from '../address/prefix.ts';
 import { prefixSet } from '../address/set.ts';
 import type { Config } from '../config/config.ts';
 import { configPath, defaultConfigPath, fragmentsOf, reservedVariables, variablePrefix } from '../config/path.ts';
+import { readText } from '../config/text.ts';
 import { FalcodropError } from '../errors.ts';
 import type { GuardSettings } from '../judge/guard/guard.ts';
 import { type Call, isRoot, stateDirOf, text } from './call.ts';
@@ -121,9 +121,9 @@ function digestOf(path: string, named: boolean): string | null | undefined {
   const add = (file: string, isNeeded: boolean): void => {
     let bytes: Buffer;
     try {
-      bytes = readFileSync(file);
+      bytes = Buffer.from(readText(file).text);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT' && !isNeeded) return;
+      if (codeOf(error) === 'ENOENT' && !isNeeded) return;
       throw error;
     }
     hash.update(`${Buffer.byteLength(file)} ${file} ${bytes.length} `).update(bytes);
@@ -133,11 +133,14 @@ function digestOf(path: string, named: boolean): string | null | undefined {
     add(path, named);
     for (const file of fragmentsOf(path).files) add(file, true);
   } catch (error) {
-    const cause = error instanceof FalcodropError ? error.cause : error;
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code === 'EACCES') return undefined;
-    if (error instanceof FalcodropError) throw error;
-    throw new FalcodropError('file_unreadable', `${path} can not be read: ${code}`, undefined, error);
+    if (codeOf(error) === 'EACCES') return undefined;
+    throw error;
   }
   return found === 0 ? null : hash.digest('hex');
+}
+
+/** Of the system call that failed beneath. */
+function codeOf(error: unknown): string | undefined {
+  const cause = error instanceof FalcodropError ? error.cause : error;
+  return (cause as NodeJS.ErrnoException | undefined)?.code;
 }

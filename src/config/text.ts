@@ -56,7 +56,7 @@ export function readText(path: string, largest: number = largestFile): TextFile 
 }
 
 function readAtMost(descriptor: number, most: number): Buffer {
-  const buffer = Buffer.alloc(most);
+  const buffer = Buffer.allocUnsafeSlow(most);
   let length = 0;
   while (length < most) {
     const got = readSync(descriptor, buffer, length, most - length, null);

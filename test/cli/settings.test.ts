@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -43,4 +44,11 @@ test('checked settings are read anew when the file changes, and when one of conf
   expect(await aliases()).toEqual(['d']);
   rmSync(join(folder, 'conf.d/x.yaml'));
   expect(await aliases()).toEqual(['b']);
+});
+
+test('a pipe in conf.d is said, and not waited for', async () => {
+  writeFileSync(join(folder, 'f.yaml'), '');
+  mkdirSync(join(folder, 'conf.d'));
+  spawnSync('mkfifo', [join(folder, 'conf.d/x.yaml')]);
+  await expect(aliases()).rejects.toThrowError(/x\.yaml: it is no regular file/);
 });
