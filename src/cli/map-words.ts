@@ -306,7 +306,9 @@ function interfaces(): Decoder {
 /** Null where it is not there, not ours to open, or of another size. */
 export function tryMap<T>(set: SetReading, name: string, work: Parameters<typeof withMap<T>>[1]): T | null {
   const pin = set.pins.find((each) => each.name === name);
-  if (pin?.what.kind !== 'map' || pin.what.info.valueSize !== expectedMaps[name]?.value) return null;
+  if (pin?.what.kind !== 'map') return null;
+  const { keySize, valueSize } = pin.what.info;
+  if (keySize !== expectedMaps[name]?.key || valueSize !== expectedMaps[name]?.value) return null;
   try {
     return withMap(join(set.dir, name), work);
   } catch (error) {

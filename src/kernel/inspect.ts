@@ -154,6 +154,7 @@ export function readSet(pinDir: string): SetReading {
     .filter((name) => !name.includes('.'))
     .toSorted()
     .flatMap((name) => readPin(dir, name) ?? []);
+  if (pins.length > 0 && pins.every(({ what }) => what.kind === 'closed')) throw notReachable(dir, undefined);
   return { paths, target, dir, pins };
 }
 
