@@ -99,7 +99,7 @@ export async function serveHttp({ address, port, intake, limits: given }: HttpOp
     response.on('error', () => undefined);
     const refusal = refuse(request, limits);
     if (refusal !== null) {
-      if (refusal.isBody) intake.countBad(sourceName);
+      if (refusal.isBody) intake.countBad(sourceName, { isTooLong: refusal.status === 413 });
       answer(response, refusal.status, refusal.text, refusal.headers);
       // What still comes of its body is thrown away, within the time a request has.
       discard(request, limits);
@@ -111,7 +111,7 @@ export async function serveHttp({ address, port, intake, limits: given }: HttpOp
     }
     receive(request, limits, (body, receivedNs) => {
       if (body === null) {
-        intake.countBad(sourceName);
+        intake.countBad(sourceName, { isTooLong: true });
         answer(response, 413, tooLarge(limits));
         discard(request, limits);
         return;

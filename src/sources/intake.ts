@@ -25,12 +25,20 @@ export interface IntakeLimits {
 
 export const intakeLimits: IntakeLimits = { alerts: 10_000, characters: 32 << 20 };
 
+/**
+ * As much of the queue as sources that can wait may fill: 100 MB of backlog in a file must neither shed nor delay the alert
+ * that comes over HTTP meanwhile.
+ */
+const patientLimits: IntakeLimits = { alerts: 128, characters: 4 << 20 };
+
 /** Per source, since the start. */
 export interface IntakeCounts {
   /** Bodies, good and bad. */
   readonly received: number;
   /** No alert. */
   readonly bad: number;
+  /** Of these: larger than an alert may be, and not read as one. */
+  readonly tooLong: number;
   /** Not taken, the queue being full. */
   readonly shed: number;
   /** Handed to the judge. */
@@ -53,6 +61,10 @@ export class Intake {
   #characters = 0;
   #isScheduled = false;
   #idle: (() => void)[] = [];
+  #room: (() => void)[] = [];
+  /** Judged since the start; those who wait for a number of them, in order. */
+  #judged = 0;
+  #marks: { readonly judged: number; readonly resolve: () => void }[] = [];
 
   /** `onAlert` is called one alert after the other, in the order they came in. It must not throw. */
   constructor(onAlert: (arrival: Arrival) => void, limits: IntakeLimits = intakeLimits) {
@@ -79,10 +91,28 @@ export class Intake {
   }
 
   /** A body that was refused before it was read as an alert (too large, of a foreign encoding). */
-  countBad(source: string): void {
+  countBad(source: string, { isTooLong = false }: { isTooLong?: boolean } = {}): void {
     const counts = this.#countsOf(source);
     counts.received++;
     counts.bad++;
+    if (isTooLong) counts.tooLong++;
+  }
+
+  /** Whether a source that can wait may push so many characters now. An empty queue has room for anything. */
+  hasRoom(characters: number): boolean {
+    if (this.waiting === 0) return true;
+    return (
+      this.waiting < Math.min(patientLimits.alerts, this.#limits.alerts) &&
+      this.#characters + characters <= Math.min(patientLimits.characters, this.#limits.characters)
+    );
+  }
+
+  /** Resolves when some of what is queued was judged. Ask {@link hasRoom} again: others wait too. */
+  room(): Promise<void> {
+    if (this.waiting === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#room.push(resolve);
+    });
   }
 
   /** Alerts queued and not yet judged. */
@@ -92,6 +122,14 @@ export class Intake {
 
   counts(): Readonly<Record<string, IntakeCounts>> {
     return Object.fromEntries([...this.#counts].map(([source, counts]) => [source, { ...counts }]));
+  }
+
+  /** Resolves when all that is queued now was judged, whatever comes after it. */
+  decided(): Promise<void> {
+    if (this.waiting === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#marks.push({ judged: this.#judged + this.waiting, resolve });
+    });
   }
 
   /** Resolves when nothing is queued. */
@@ -105,7 +143,7 @@ export class Intake {
   #countsOf(source: string): { -readonly [Key in keyof IntakeCounts]: number } {
     let counts = this.#counts.get(source);
     if (counts === undefined) {
-      counts = { received: 0, bad: 0, shed: 0, decided: 0 };
+      counts = { received: 0, bad: 0, tooLong: 0, shed: 0, decided: 0 };
       this.#counts.set(source, counts);
     }
     return counts;
@@ -127,6 +165,7 @@ export class Intake {
         this.#head++;
         this.#characters -= arrival.text.length;
         this.#countsOf(arrival.source).decided++;
+        this.#judged++;
         this.#onAlert(arrival);
       } while (performance.now() < until);
     } finally {
@@ -135,6 +174,9 @@ export class Intake {
         this.#queue = this.#queue.slice(this.#head);
         this.#head = 0;
       }
+      const passed = this.#marks.findIndex(({ judged }) => judged > this.#judged);
+      for (const { resolve } of this.#marks.splice(0, passed === -1 ? this.#marks.length : passed)) resolve();
+      for (const resolve of this.#room.splice(0)) resolve();
       if (this.waiting > 0) this.#schedule();
       else for (const resolve of this.#idle.splice(0)) resolve();
     }

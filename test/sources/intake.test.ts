@@ -13,8 +13,8 @@ test('alerts come out in the order they came in, with their source and time', as
   await intake.idle();
   expect(out).toEqual(Array.from({ length: 1_000 }, (_, n) => [`${n}`, n % 2 ? 'a' : 'b', BigInt(n)]));
   expect(intake.counts()).toEqual({
-    a: { received: 500, bad: 0, shed: 0, decided: 500 },
-    b: { received: 500, bad: 0, shed: 0, decided: 500 },
+    a: { received: 500, bad: 0, tooLong: 0, shed: 0, decided: 500 },
+    b: { received: 500, bad: 0, tooLong: 0, shed: 0, decided: 500 },
   });
 });
 
@@ -70,5 +70,5 @@ test('what is no alert is not queued, and the reason is told', async () => {
   expect(intake.push('{', 'a', 'local', 0n)).toMatchObject({ problem: 'the text is not JSON' });
   intake.countBad('a');
   await intake.idle();
-  expect(intake.counts()).toEqual({ a: { received: 2, bad: 2, shed: 0, decided: 0 } });
+  expect(intake.counts()).toEqual({ a: { received: 2, bad: 2, tooLong: 0, shed: 0, decided: 0 } });
 });

@@ -1,0 +1,403 @@
+/**
+ * A log that is followed: from where it was left, through renames, truncations and restarts, for as long as it is wanted.
+ *
+ * A file that was renamed is read on, for its writer goes on with it until it is told to reopen its log (Falco: SIGUSR1), and
+ * both are read meanwhile. Before a truncation (copytruncate) a copy was made: what had not been read yet is read there.
+ *
+ * How far it came is kept only when all before it is decided and durable (position.ts).
+ */
+import type { FileHandle } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
+import { Feed, type FeedOptions, type Say } from './feed.ts';
+import { type Position, PositionFile } from './position.ts';
+import { rotatedOf, rotatedSince, tailAt } from './rotated.ts';
+import { type FileStatus, keyOf, NotAFile, openFile, Segment, statusOf, tailSize } from './segment.ts';
+import { PathWatch } from './watch.ts';
+
+export interface FollowOptions extends FeedOptions {
+  /** Absolute. */
+  readonly path: string;
+  /** Where positions are kept. */
+  readonly stateDir: string;
+  /**
+   * Resolves when every alert that was queued until now is decided and what came of it is on the disk: true, or false when
+   * that can not be said of all of it.
+   */
+  readonly durable: () => Promise<boolean>;
+  readonly say: Say;
+  readonly pace?: Partial<Pace>;
+}
+
+export interface Pace {
+  /** The file is looked at so often though inotify says nothing. */
+  readonly pollMs: number;
+  /** A renamed file is given up after so many polls in a row that found nothing new in it. */
+  readonly lingerPolls: number;
+  /** From reading something to keeping its position. */
+  readonly keepMs: number;
+  /** Bytes read at once. */
+  readonly pieceSize: number;
+}
+
+const defaultPace: Pace = { pollMs: 1_000, lingerPolls: 10, keepMs: 1_000, pieceSize: 256 << 10 };
+
+/** A position that could not be kept is tried again after so many times `keepMs`. */
+const retryFactor = 10;
+
+/** Files of one path open at once; rotated faster than they are given up, more wait. */
+const mostSegments = 16;
+
+export class Follower {
+  readonly #options: FollowOptions;
+  readonly #pace: Pace;
+  readonly #feed: Feed;
+  readonly #kept: PositionFile;
+  readonly #watch: PathWatch;
+  readonly #buffer: Buffer;
+  /** The oldest first; the last is what the path names, or named last. */
+  #segments: Segment[] = [];
+  /** What the path names now. */
+  #current: string | null = null;
+  #running: Promise<void> | null = null;
+  #isStopped = false;
+  #isDirty = false;
+  /** `performance.now()` of the last poll. */
+  #polledAt = Number.NEGATIVE_INFINITY;
+  #wake: () => void = () => undefined;
+  /** By topic, what is wrong now: said when it changes. */
+  readonly #troubles = new Map<string, string>();
+  #keepTimer: NodeJS.Timeout | null = null;
+  #keeping: Promise<void> = Promise.resolve();
+  #lastKept = '';
+
+  constructor(options: FollowOptions) {
+    this.#options = options;
+    this.#pace = { ...defaultPace, ...options.pace };
+    this.#feed = new Feed(options);
+    this.#kept = new PositionFile(options.stateDir, options.path);
+    this.#watch = new PathWatch(options.path, () => this.#stir());
+    this.#buffer = Buffer.allocUnsafeSlow(this.#pace.pieceSize + tailSize);
+  }
+
+  /** A file that is not there, or is none, is waited for. */
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  /** Reads no more; resolves when what was read is queued. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#stir();
+    await this.#running;
+  }
+
+  /** Stops, keeps the position of all that gets durable, and closes. What is waited for is `durable`. */
+  async close(): Promise<void> {
+    await this.stop();
+    this.#clearTimer();
+    await this.#keep();
+    await this.abandon();
+  }
+
+  /** Closes as a crash would: the position stays what it was. */
+  async abandon(): Promise<void> {
+    await this.stop();
+    this.#clearTimer();
+    this.#watch.close();
+    for (const segment of this.#segments.splice(0)) await segment.close();
+  }
+
+  async #run(): Promise<void> {
+    let isResumed = false;
+    while (!this.#isStopped) {
+      this.#isDirty = false;
+      // By the clock: where something happens all the time there is never a pause.
+      const isPoll = performance.now() - this.#polledAt >= this.#pace.pollMs;
+      if (isPoll) this.#polledAt = performance.now();
+      try {
+        if (isPoll) this.#trouble('watch', await this.#watch.renew(), 'no inotify: the file is looked at now and then');
+        if (!isResumed) await this.#resume();
+        isResumed = true;
+        await this.#look(isPoll);
+        await this.#readAll(isPoll);
+        this.#trouble('read', null);
+      } catch (error) {
+        this.#trouble('read', wordsOf(error), 'file not read; it is tried again');
+        this.#isDirty = false;
+      }
+      if (!this.#isDirty) await this.#pause();
+    }
+  }
+
+  /** Until something happens, or it is time to look anyway. */
+  #pause(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, Math.max(1, this.#polledAt + this.#pace.pollMs - performance.now()));
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  #stir(): void {
+    this.#isDirty = true;
+    this.#wake();
+  }
+
+  /** Where the last process left off. */
+  async #resume(): Promise<void> {
+    const { path, say } = this.#options;
+    const kept = await this.#kept.read();
+    if (kept === 'bad') say('warn', 'the position kept is damaged: read from the beginning', { path });
+    if (typeof kept === 'string') return;
+    for (const position of kept.positions) {
+      const segment = await this.#locate(position);
+      if (segment !== null && this.#segments.some(({ key }) => key === segment.key)) await segment.close();
+      else if (segment !== null) this.#segments.push(segment);
+      else if (position.offset > 0)
+        say('info', 'what was read last is gone or another: read from the beginning', { path });
+    }
+    // Of a file of which nothing was read no copy can be told: all that were made since are taken for such.
+    if (kept.positions.some(({ tailLength }) => tailLength === 0)) {
+      this.#segments.unshift(...(await this.#copiedSince({ mtimeNs: kept.atNs, birthtimeNs: kept.atNs })));
+    }
+    for (const { key, position } of this.#segments)
+      say('info', 'following', { path, file: key, offset: position.offset });
+  }
+
+  /** The file of a position: by its identity, else, renamed over or copied away, by its content. */
+  async #locate(position: Position): Promise<Segment | null> {
+    const { path } = this.#options;
+    const { offset, tailLength } = position;
+    const named = await openFile(path).catch(() => null);
+    const rotated = await rotatedOf(path, ({ size }) => size >= offset);
+    const candidates = [
+      ...(named === null ? [] : [{ ...named, key: keyOf(named.status), isNamed: true }]),
+      ...rotated.toReversed().map((each) => ({ ...each, isNamed: false })),
+    ];
+    let segment: Segment | null = null;
+    for (const byContent of [false, true]) {
+      // Nothing was read of it: nothing tells it from others.
+      if (byContent && tailLength === 0) break;
+      for (const { handle, status, key, isNamed } of candidates) {
+        if (segment !== null || (!byContent && key !== keyOf(position)) || status.size < offset) continue;
+        const tail = await tailAt(handle, position);
+        if (tail === null) continue;
+        const isCopy = byContent && !isNamed;
+        segment = new Segment(handle, status, this.#feed.splitter(offset === 0), { offset, tail, isCopy });
+      }
+    }
+    for (const { handle } of candidates) if (handle !== segment?.handle) await handle.close();
+    return segment;
+  }
+
+  /** What the path names now; when that is another file than before, also those that it named in between. */
+  async #look(isPoll: boolean): Promise<void> {
+    const { path } = this.#options;
+    if (this.#segments.length >= mostSegments) return;
+    try {
+      const { dev, ino } = await stat(path, { bigint: true });
+      const key = keyOf({ dev, ino });
+      if (this.#segments.some((segment) => segment.key === key)) {
+        this.#current = key;
+        this.#trouble('path', null);
+        return;
+      }
+      await this.#open();
+      this.#trouble('path', null);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'ENOENT') await this.#addRotated(null);
+      // Between a rename and the new file's first line there is none.
+      if (code === 'ENOENT' && this.#segments.length > 0 && !isPoll) return;
+      this.#trouble('path', code === 'ENOENT' ? 'it is not there yet' : wordsOf(error), 'waiting for the file');
+    }
+  }
+
+  async #open(): Promise<void> {
+    const { path, say } = this.#options;
+    const { handle, status } = await openFile(path);
+    const key = keyOf(status);
+    // Renamed between the two system calls.
+    if (this.#segments.some((segment) => segment.key === key)) {
+      await handle.close();
+      return;
+    }
+    const last = this.#segments.at(-1);
+    await this.#addRotated(key);
+    this.#add(handle, status);
+    this.#current = key;
+    say('info', last === undefined ? 'following' : 'rotated', { path, file: key, offset: 0 });
+    this.#keepSoon();
+  }
+
+  /** Files that the path has named since anybody looked, and that were renamed since. */
+  async #addRotated(current: string | null): Promise<void> {
+    const last = this.#segments.at(-1);
+    if (last === undefined) return;
+    const known = new Set([current ?? '', ...this.#segments.map(({ key }) => key)]);
+    const rotated = await rotatedSince(this.#options.path, await statusOf(last.handle), known);
+    for (const each of rotated) this.#add(each.handle, each.status);
+  }
+
+  #add(handle: FileHandle, status: { readonly dev: string; readonly ino: string }): void {
+    this.#segments.push(new Segment(handle, status, this.#feed.splitter()));
+  }
+
+  /** Each to its end before the next, so that alerts keep their order. */
+  async #readAll(isPoll: boolean): Promise<void> {
+    for (const segment of [...this.#segments]) {
+      const grew = await this.#readToEnd(segment);
+      if (grew === 'interrupted') return;
+      if (isPoll && !grew) segment.emptyPolls++;
+    }
+    for (const segment of this.#segments.slice(0, -1)) {
+      const { lingerPolls } = this.#pace;
+      const isCrowded = this.#segments.length >= mostSegments && segment.emptyPolls >= 2;
+      const isOver = segment.isCopy || isCrowded || segment.emptyPolls >= lingerPolls;
+      if (isOver && segment.key !== this.#current) await this.#drop(segment);
+    }
+  }
+
+  /** Whether there was anything. `interrupted`: something happened, the path is to be looked at before going on. */
+  async #readToEnd(segment: Segment): Promise<boolean | 'interrupted'> {
+    for (let grew = false; ; grew = true) {
+      if (this.#isStopped) return 'interrupted';
+      const read = await segment.read(this.#buffer);
+      if (read === 'end') return grew;
+      if (read === 'truncated') {
+        await this.#truncated(segment);
+        this.#isDirty = true;
+        return 'interrupted';
+      }
+      segment.emptyPolls = 0;
+      await this.#feed.take(segment.splitter, read.bytes);
+      segment.taken(read.bytes);
+      this.#keepSoon();
+      if (this.#isDirty) return 'interrupted';
+    }
+  }
+
+  async #truncated(segment: Segment): Promise<void> {
+    const { path, say } = this.#options;
+    const copy = segment.isCopy ? null : await this.#copyOf(segment);
+    if (copy === null) await this.#feed.end(segment.splitter);
+    else {
+      this.#segments.splice(this.#segments.indexOf(segment), 0, copy);
+      // Truncated more than once before anybody looked: the copies that were made after that one.
+      const later = await this.#copiedSince(await statusOf(copy.handle));
+      this.#segments.splice(this.#segments.indexOf(segment), 0, ...later);
+    }
+    segment.restart(this.#feed.splitter());
+    say('info', 'truncated: read from its beginning', { path, copy: copy === null ? 'none found' : 'read to its end' });
+    this.#keepSoon();
+  }
+
+  /** The copy that was made before a truncation: it has, where reading stood, what was read there. */
+  async #copyOf(segment: Segment): Promise<Segment | null> {
+    const at = segment.at;
+    if (at.tail.length === 0) return null;
+    const known = new Set(this.#segments.map(({ key }) => key));
+    const candidates = await rotatedOf(this.#options.path, ({ size }, key) => size >= at.offset && !known.has(key));
+    let copy: Segment | null = null;
+    for (const { handle, status } of candidates.toReversed()) {
+      const candidate = new Segment(handle, status, segment.splitter, { ...at, isCopy: true });
+      if (copy === null && (await candidate.read(this.#buffer)) !== 'truncated') copy = candidate;
+      else await candidate.close();
+    }
+    return copy;
+  }
+
+  async #copiedSince(since: Pick<FileStatus, 'mtimeNs' | 'birthtimeNs'>): Promise<Segment[]> {
+    const known = new Set(this.#segments.map(({ key }) => key));
+    const later = await rotatedSince(this.#options.path, since, known);
+    const from = { offset: 0, tail: Buffer.alloc(0), isCopy: true };
+    return later.map(({ handle, status }) => new Segment(handle, status, this.#feed.splitter(), from));
+  }
+
+  async #drop(segment: Segment): Promise<void> {
+    await this.#feed.end(segment.splitter);
+    this.#segments = this.#segments.filter((each) => each !== segment);
+    await segment.close();
+    this.#keepSoon();
+  }
+
+  /** Says what is wrong when it begins or becomes something else, and when it is over. */
+  #trouble(topic: string, problem: string | null, message = ''): void {
+    const before = this.#troubles.get(topic) ?? null;
+    if (problem === before) return;
+    const { path, say } = this.#options;
+    if (problem === null) {
+      this.#troubles.delete(topic);
+      say('info', `${topicNames[topic] ?? topic}: right again`, { path });
+    } else {
+      this.#troubles.set(topic, problem);
+      say('warn', message, { path, problem });
+    }
+  }
+
+  #keepSoon(ms = this.#pace.keepMs): void {
+    if (this.#isStopped) return;
+    this.#keepTimer ??= setTimeout(() => {
+      this.#keeping = this.#keep().then((isKept) => {
+        this.#keepTimer = null;
+        if (!isKept) this.#keepSoon(this.#pace.keepMs * retryFactor);
+        else if (this.#positions().text !== this.#lastKept) this.#keepSoon();
+      });
+    }, ms);
+  }
+
+  #clearTimer(): void {
+    if (this.#keepTimer !== null) clearTimeout(this.#keepTimer);
+    this.#keepTimer = null;
+  }
+
+  #positions(): { readonly positions: readonly Position[]; readonly text: string } {
+    const positions = this.#segments.map(({ position }) => position);
+    return { positions, text: JSON.stringify(positions) };
+  }
+
+  /** False when it was not possible. */
+  async #keep(): Promise<boolean> {
+    await this.#keeping;
+    const { positions, text } = this.#positions();
+    if (text === this.#lastKept || positions.length === 0) return true;
+    if (!(await this.#options.durable())) return false;
+    try {
+      await this.#kept.write(positions);
+      this.#lastKept = text;
+      this.#trouble('position', null);
+      return true;
+    } catch (error) {
+      this.#trouble('position', wordsOf(error), 'the position can not be kept: after a restart alerts come again');
+      return false;
+    }
+  }
+}
+
+const topicNames: Readonly<Record<string, string>> = {
+  path: 'the file',
+  position: 'keeping the position',
+  read: 'reading',
+  watch: 'inotify',
+};
+
+function wordsOf(error: unknown): string {
+  if (error instanceof NotAFile) return error.message;
+  const { code, message } = error as NodeJS.ErrnoException;
+  return (code === undefined ? null : (words[code] ?? code)) ?? message;
+}
+
+const words: Readonly<Record<string, string>> = {
+  EACCES: 'it may not be read (or written) by this user',
+  EPERM: 'it may not be read (or written) by this user',
+  ENOENT: 'it is not there',
+  ENOTDIR: 'a part of its path is no directory',
+  ELOOP: 'its symbolic links lead round in circles',
+  ENOSPC: 'the disk is full',
+  EDQUOT: 'the quota of the disk is used up',
+  EROFS: 'the file system is read-only',
+  EIO: 'the disk has an error',
+  EMFILE: 'too many files are open',
+};
