@@ -1,16 +1,34 @@
 /** `falcodrop run` */
+import { resolve } from 'node:path';
+import type { Config, FileConfig } from '../config/config.ts';
 import { runDaemon } from '../daemon/daemon.ts';
+import { FalcodropError } from '../errors.ts';
 import { pinDirOf } from '../kernel/pins.ts';
 import { type Call, stateDirOf } from './call.ts';
 import { runReconcile } from './reconcile-child.ts';
 import { readConfig } from './settings.ts';
 
 export async function run(call: Call): Promise<void> {
-  const config = await readConfig(call);
+  const config = withSources(call, await readConfig(call));
   await runDaemon({
     config,
     pinDir: pinDirOf(call.environment),
     stateDir: stateDirOf(call.environment),
     reconcile: async () => void (await runReconcile(call)),
   });
+}
+
+/** Ways in that were typed are all there are; `--http` keeps the configured one. Throws `usage`. */
+export function withSources(call: Pick<Call, 'options'>, config: Config): Config {
+  const { file } = call.options;
+  const paths = [...new Set(Array.isArray(file) ? file.map((path) => resolve(String(path))) : [])];
+  const follow = call.options.follow === true;
+  if (follow && paths.length === 0) {
+    throw new FalcodropError('usage', '--follow is for files, and none is named', 'falcodrop run --file PATH --follow');
+  }
+  const http = call.options.http === true;
+  const stdin = call.options.stdin === true;
+  if (paths.length === 0 && !stdin) return http ? { ...config, http: { ...config.http, enabled: true } } : config;
+  const files = paths.map((path): FileConfig => ({ path, follow }));
+  return { ...config, http: { ...config.http, enabled: http }, lines: { files, stdin } };
 }

@@ -2,14 +2,18 @@
  * The life of `falcodrop run`: open what is pinned, know this host, take alerts, judge, act; at the end take no more, finish
  * what was taken, and go. Drops go on without it.
  */
+import type { Readable } from 'node:stream';
 import { Blocklist } from '../blocklist/blocklist.ts';
+import type { Opened } from '../blocklist/ledger/writer.ts';
 import type { Config } from '../config/config.ts';
+import { FalcodropError } from '../errors.ts';
 import type { HostReading } from '../host/facts.ts';
 import { type HttpSource, serveHttp } from '../sources/http.ts';
 import { Intake } from '../sources/intake.ts';
 import { wallClock } from '../time/clock.ts';
 import { describe, openAlerts } from './alerts.ts';
 import { openBook } from './book.ts';
+import { haveEnd, openLines } from './lines.ts';
 import { type Log, type Logger, openLog } from './log.ts';
 import { notify } from './notify.ts';
 import { openRelay } from './relay.ts';
@@ -29,6 +33,7 @@ export interface DaemonOptions {
   readonly signal?: AbortSignal;
   /** Instead of the pinned maps, and of stderr; for tests. */
   readonly open?: (pinDir: string) => DaemonBlocklist;
+  readonly stdin?: Readable;
   readonly log?: Log;
 }
 
@@ -39,27 +44,42 @@ const reconcileEveryMs = 10 * 60_000;
 /** From the signal to the end. systemd would kill after 90 s; an operator who restarts waits for nothing. */
 const stopWithinMs = 5_000;
 
-/** Of that, for requests that have begun. */
+/** From the end of all input to that of the process: the lock may be held, the disk slow. Falco may be waiting for it. */
+const finishWithinMs = 30_000;
+
+/** Of `stopWithinMs`, for requests that have begun. */
 const requestGraceMs = 1_000;
 
 /**
- * Resolves when it has stopped. Rejects, with nothing left open, when it can not start: `pin_dir_missing`,
- * `not_permitted`, `layout_mismatch`, `listen_failed`, `addon_missing`.
+ * Resolves when it has stopped: told to, or at the end of all input, where that has one (stdin, files that are not followed,
+ * and no HTTP); then every alert is decided and durable. Rejects, with nothing left open, when it can not start:
+ * `pin_dir_missing`, `not_permitted`, `layout_mismatch`, `listen_failed`, `addon_missing`, `file_unreadable`; and at the end
+ * of input with `ledger_behind`.
  */
 export async function runDaemon(options: DaemonOptions): Promise<void> {
   const { config, pinDir, signal, open, log = openLog() } = options;
   const { logger } = log;
   const stop = listenForStop(signal, () => logger.warn('SIGHUP: the configuration is read at the start only'));
   const closers: (() => void | Promise<void>)[] = [];
+  /** Of alerts that are all there: no more is prepared for than they need, for Falco may start one of these an alert. */
+  const isBrief = !config.http.enabled && haveEnd(config.lines);
   try {
     const reconciling = every(
       reconcileEveryMs,
-      async () => options.reconcile?.(),
+      async () => {
+        const before = settling.failures();
+        await options.reconcile?.();
+        if (options.reconcile !== undefined) settling.mended(before);
+      },
       (error) => logger.error(describe(error), 'not reconciled'),
     );
     closers.push(reconciling.stop);
-    const blocklist = open === undefined ? openBlocklist(options, logger, closers, reconciling.now) : open(pinDir);
+    const onOpen = ({ isNew, movedAside }: Opened): void => {
+      if (!isBrief || isNew || movedAside !== null) reconciling.now();
+    };
+    const blocklist = open === undefined ? openBlocklist(options, logger, closers, onOpen) : open(pinDir);
     closers.push(() => blocklist.close());
+    const settling = settler(blocklist, (error) => logger.error(describe(error), 'blocks not verified yet'));
     if (open === undefined) closers.push(openRelay({ pinDir, stateDir: options.stateDir, logger }).close);
 
     // A file of its own in the bundle, for it is also what the thread runs.
@@ -73,9 +93,8 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     closers.push(host.close);
     logger.info({ ...factCounts(host.facts()), names: [...(host.facts().names ?? [])] }, 'host');
 
-    await warmUp(config, host.facts());
+    if (!isBrief) await warmUp(config, host.facts());
 
-    const settling = settler(blocklist, (error) => logger.error(describe(error), 'blocks not verified yet'));
     const alerts = openAlerts({
       facts: host.facts,
       rules: config.rules,
@@ -95,7 +114,21 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       const source = http;
       closers.push(() => source.close(0));
       logger.info({ address: http.address, port: http.port }, 'listening');
-    } else {
+    }
+    const lines = await openLines({
+      config: config.lines,
+      longest: config.http.maxBody,
+      intake,
+      stateDir: options.stateDir,
+      durable: async () => {
+        await intake.decided();
+        return settling.now();
+      },
+      logger,
+      stdin: () => options.stdin ?? process.stdin,
+    });
+    closers.push(lines.abandon);
+    if (!config.http.enabled && !config.lines.stdin && config.lines.files.length === 0) {
       logger.warn('no source of alerts is enabled');
     }
 
@@ -112,17 +145,37 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
 
     logger.info({ automatic: config.automatic, pinDir }, 'ready');
     notify('READY=1\nSTATUS=taking alerts');
-    const why = await stop.reason;
+    let isStopping = false;
+    const ended = lines.ended.then((failure) => {
+      const { stdin, files } = config.lines;
+      if (isStopping) return failure;
+      if (failure !== null) logger.error(describe(failure), 'not read to its end');
+      else if (stdin || files.some(({ follow }) => !follow)) logger.info('read to its end');
+      return failure;
+    });
+    const isEnded = await Promise.race([
+      stop.reason.then(() => false),
+      // However many are queued; a signal still stops it.
+      ...(isBrief ? [ended.then(() => intake.idle()).then(() => true)] : []),
+    ]);
 
+    isStopping = true;
     notify('STOPPING=1');
-    logger.info({ why }, 'stopping');
-    const isDone = await within(stopWithinMs, async () => {
-      await http?.close(requestGraceMs);
+    logger.info({ why: isEnded ? 'end of input' : await stop.reason }, 'stopping');
+    let isDurable = false;
+    const isDone = await within(isEnded ? finishWithinMs : stopWithinMs, async () => {
+      await Promise.all([http?.close(requestGraceMs), lines.stop()]);
       await intake.idle();
-      await settling.now();
+      isDurable = await settling.now();
+      await lines.close();
     });
     if (!isDone) logger.warn({ waiting: intake.waiting }, 'stopped before all was done');
     logger.info({ sources: intake.counts(), alerts: alerts.counts() }, 'stopped');
+    if (isEnded) {
+      const failure = await ended;
+      if (failure !== null) throw failure;
+      if (!isDurable) throw notDurable();
+    }
   } finally {
     for (const close of closers.toReversed()) await close();
     stop.release();
@@ -143,19 +196,29 @@ function factCounts(facts: HostReading): Record<string, unknown> {
   };
 }
 
+interface Settler {
+  readonly soon: () => void;
+  /** Resolves when it was tried: true when all so far is durable, also what failed before and was mended since. */
+  readonly now: () => Promise<boolean>;
+  readonly failures: () => number;
+  /** Maps and ledger were made equal: what had failed before that, as {@link failures} counted then, is made good. */
+  readonly mended: (failures: number) => void;
+}
+
 /** Verifies what was written: once after a slice of alerts, not once an alert. */
-function settler(
-  blocklist: Pick<Blocklist, 'settle'>,
-  onError: (error: unknown) => void,
-): { readonly soon: () => void; readonly now: () => Promise<void> } {
+function settler(blocklist: Pick<Blocklist, 'settle'>, onError: (error: unknown) => void): Settler {
   let isDue = false;
-  const now = async (): Promise<void> => {
+  let failures = 0;
+  let mended = 0;
+  const now = async (): Promise<boolean> => {
     isDue = false;
     try {
       await blocklist.settle();
     } catch (error) {
+      failures++;
       onError(error);
     }
+    return failures === mended;
   };
   return {
     now,
@@ -164,7 +227,19 @@ function settler(
       isDue = true;
       setImmediate(() => void now());
     },
+    failures: () => failures,
+    mended: (count) => {
+      mended = count;
+    },
   };
+}
+
+function notDurable(): FalcodropError {
+  return new FalcodropError(
+    'ledger_behind',
+    'all alerts are decided, and not all that was blocked could be written down',
+    'drops are in force; see the log for the reason, then falcodrop reconcile writes them down',
+  );
 }
 
 /** The block list on the pinned maps, with its ledger. Whether that can be opened is said later, and nobody waits for it. */
@@ -172,9 +247,9 @@ function openBlocklist(
   { pinDir, stateDir }: DaemonOptions,
   logger: Logger,
   closers: (() => void | Promise<void>)[],
-  reconcileNow: () => void,
+  onOpen: (opened: Opened) => void,
 ): Blocklist {
-  const book = openBook({ pinDir, stateDir, logger, onOpen: reconcileNow });
+  const book = openBook({ pinDir, stateDir, logger, onOpen });
   closers.push(() => book.close());
   return Blocklist.open(pinDir, {
     book,

@@ -45,7 +45,7 @@ describe('the daemon', () => {
     expect(blocklist.wishes).toHaveLength(21);
     expect(blocklist.calls.slice(-2)).toEqual(['settle', 'close']);
     expect(log.of('stopped')[0]).toMatchObject({
-      sources: { http: { received: 22, bad: 1, shed: 0, decided: 21 } },
+      sources: { http: { received: 22, bad: 1, tooLong: 0, shed: 0, decided: 21 } },
       alerts: { judged: 21, blocked: 21 },
     });
     expect(process.listenerCount('SIGTERM') + process.listenerCount('SIGHUP')).toBe(0);
