@@ -319,8 +319,22 @@ Examples:
   run: {
     operands: '',
     summary: "the daemon: take Falco's alerts and block offenders",
-    options: [],
-    details: 'Needs no capability: run it as the service user that "falcodrop attach" gave the maps to.',
+    options: [
+      { flags: '--stdin', text: "take alerts from stdin, one a line (Falco's program_output), to its end" },
+      { flags: '--file <path...>', text: "take alerts from files, one a line (Falco's file_output), to their ends" },
+      { flags: '--follow', text: 'go on at the end of these files, through rotation and restarts' },
+      { flags: '--http', text: 'beside these, listen for HTTP too' },
+    ],
+    details: `Needs no capability: run it as the service user that "falcodrop attach" gave the maps to.
+
+Where alerts come from says the configuration (http, files, stdin); with --stdin or --file only they are taken.
+At the end of all input, if that has one, it ends with 0 when every alert is decided and what it blocked is
+written down. Followed files are read on from where the last run had come to.
+
+Examples:
+  falcodrop run
+  falcodrop run --file /var/log/falco/alerts.jsonl --follow
+  falcodrop run --stdin < alerts.jsonl`,
   },
   replay: {
     operands: '<file>',
