@@ -557,7 +557,12 @@ describe('backup and restore', () => {
     // What is blocked and not in the backup is adopted: drops do not end by a restore.
     expect(listed()).toEqual(['203.0.113.66', '203.0.113.67']);
     expect(json(0, ['list', '--within', '203.0.113.66']).said).toMatchObject([{ claims: [{ reason: 'kept' }] }]);
-    expect(json(0, ['history']).said.some(({ action }) => action === 'restored')).toBe(true);
+    const restoring = json(0, ['history']).said.find(({ action }) => action === 'restored');
+    expect(restoring).toMatchObject({ detail: copy, count: 1 });
+    const told = objects(readFileSync(join(stateDir, 'audit.jsonl'), 'utf8'));
+    expect(told.find((line) => line['event.action'] === 'restored')).toMatchObject({
+      'falcodrop.history.id': restoring?.id,
+    });
     expect(json(0, ['backup', copy, '--replace']).said).toMatchObject([{ claims: 2 }]);
     expect(readdirSync(stateDir).filter((name) => /^(backup|restore)\./.test(name))).toEqual([]);
   });

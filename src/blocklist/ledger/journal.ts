@@ -21,6 +21,7 @@ import {
   type Outcome,
   type WishEvent,
   type WithdrawEvent,
+  type Written,
 } from './record.ts';
 
 /** What is now, for all events of a transaction. `wallOf`: the wall clock at a moment of ledger time. */
@@ -84,10 +85,10 @@ export function openJournal(database: Database) {
     `INSERT INTO history (at, wall, action, target, owner, rule, drop_end, count_end, drop_before, count_before, cause, count, detail)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
-  const setInsert = database.prepare(
+  const setInsert = database.prepare<unknown[], { id: number }>(
     `INSERT INTO history (at, wall, action, owner, rule, drop_end, count_end, cause, count) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
      ON CONFLICT (cause, action, owner) WHERE target IS NULL AND cause IS NOT NULL AND owner IS NOT NULL
-     DO UPDATE SET count = count + excluded.count`,
+     DO UPDATE SET count = count + excluded.count RETURNING id`,
   );
 
   /** A cause is written when first needed: an event that changes nothing leaves none behind. */
@@ -125,7 +126,10 @@ export function openJournal(database: Database) {
 
   function apply(events: readonly LedgerEvent[], now: Now): Outcome[] {
     const known = new Map<Cause | CauseId, CauseFacts>();
-    const sets = new Map<string, Line>();
+    const sets = new Map<string, { readonly line: Line; readonly index: number }>();
+    /** Of the event that is applied now. */
+    let rows: Written[] = [];
+    let index = 0;
 
     const factsById = (id: CauseId): CauseFacts => {
       let facts = known.get(id);
@@ -149,10 +153,11 @@ export function openJournal(database: Database) {
     };
 
     const write = (line: Line): void => {
-      const { ends, before } = line;
-      lineInsert.run(
+      const { ends, before, action, owner, rule, cause, count } = line;
+      const wallMs = now.wallOf(line.at);
+      const { lastInsertRowid } = lineInsert.run(
         line.at,
-        now.wallOf(line.at),
+        wallMs,
         line.action,
         line.target,
         line.owner,
@@ -165,6 +170,7 @@ export function openJournal(database: Database) {
         line.count,
         cutText(line.detail),
       );
+      rows.push({ id: Number(lastInsertRowid), wallMs, action, isOfSet: false, owner, rule, cause, count });
     };
     /** One target's line, or one more in the set's. */
     const tell = (line: Line, cause: CauseFacts): void => {
@@ -173,8 +179,9 @@ export function openJournal(database: Database) {
         return;
       }
       const key = `${line.action} ${line.cause} ${line.owner}`;
-      const before = sets.get(key);
-      sets.set(key, before === undefined ? { ...line, target: null } : { ...before, count: before.count + line.count });
+      const before = sets.get(key)?.line;
+      const added = before === undefined ? { ...line, target: null } : { ...before, count: before.count + line.count };
+      sets.set(key, { line: added, index });
     };
     const line = (
       action: Action,
@@ -314,19 +321,9 @@ export function openJournal(database: Database) {
         case 'refuse': {
           const target = event.target === null ? null : keyOfTarget(event.target);
           const cause = factsOf(event.cause, target, at);
-          const { owner, detail } = event;
-          write({
-            at,
-            action: 'refused',
-            target,
-            owner,
-            rule: cause.rule,
-            ends: null,
-            before: null,
-            cause: cause.id,
-            count: 1,
-            detail,
-          });
+          const { owner, detail, ends = null, count = 1 } = event;
+          const { id, rule } = cause;
+          write({ at, action: 'refused', target, owner, rule, ends, before: null, cause: id, count, detail });
           return { status: 'refused', owners: nothing, remaining: nothing };
         }
         case 'note': {
@@ -337,20 +334,22 @@ export function openJournal(database: Database) {
         }
       }
     };
-    const outcomes = events.map(applyOne);
+    const outcomes = events.map((event, at) => {
+      rows = [];
+      index = at;
+      const outcome = applyOne(event);
+      return rows.length === 0 ? outcome : { ...outcome, rows };
+    });
 
-    for (const { at, action, owner, rule, ends, cause, count } of sets.values()) {
-      setInsert.run(
-        at,
-        now.wallOf(at),
-        action,
-        owner,
-        rule,
-        ends?.dropEnd ?? null,
-        ends?.countEnd ?? null,
-        cause,
-        count,
-      );
+    for (const { line: ofSet, index: last } of sets.values()) {
+      const { at, action, owner, rule, ends, cause, count } = ofSet;
+      const wallMs = now.wallOf(at);
+      const [drop, counted] = [ends?.dropEnd ?? null, ends?.countEnd ?? null];
+      const row = setInsert.get(at, wallMs, action, owner, rule, drop, counted, cause, count);
+      const outcome = outcomes[last];
+      if (row === undefined || outcome === undefined) continue;
+      const written = { id: row.id, wallMs, action, isOfSet: true, owner, rule, cause, count };
+      outcomes[last] = { ...outcome, rows: [...(outcome.rows ?? []), written] };
     }
     return outcomes;
   }

@@ -317,12 +317,13 @@ export class Ledger {
   /**
    * Everything in it becomes what the backup holds, in one transaction; those who have the ledger open see it at once. An older
    * backup is migrated on the way. Throws `ledger_missing`, `ledger_not_database`, `ledger_corrupt`, `ledger_newer`, each naming
-   * the file; then nothing has changed.
+   * the file; then nothing has changed. `name`: what the history calls it. Returns the number of its row there.
    */
-  restore(file: string): void {
+  restore(file: string, name = file): number {
     // Fails here where it can not be written, and on the file that has the name now.
     this.tick();
-    restoreInto(this.#connection.database, file, {
+    return restoreInto(this.#connection.database, file, {
+      name,
       path: this.path,
       service: this.#options.service,
       migrations: this.#options.migrations,

@@ -2,7 +2,7 @@
 import type { Prefix } from '../../address/prefix.ts';
 import type { Owner } from '../claims.ts';
 import { type Anchor, fromWall } from './clock.ts';
-import { keysHolding, keysWithin, targetOfKey } from './key.ts';
+import { keyOfTarget, keysHolding, keysWithin, targetOfKey } from './key.ts';
 import type {
   Action,
   CauseId,
@@ -117,8 +117,9 @@ export function historyOf(row: unknown): HistoryRow {
 export function historyQuery(filter: HistoryFilter): Query {
   const where = new Conditions();
   where.common('history', filter);
-  const { mode, rule, since, until, action, about } = filter;
+  const { mode, rule, since, until, action, about, exactly } = filter;
   if (about !== undefined) where.about(about);
+  if (exactly !== undefined) where.add('history.target = ?', keyOfTarget(exactly));
   if (action !== undefined) where.add('history.action = ?', action);
   if (mode === 'enforce') where.add('history.drop_end > 0');
   if (mode === 'monitor') where.add('history.drop_end = 0 AND history.count_end > 0');
