@@ -19,17 +19,20 @@ import { type Blocklist, slice } from './blocklist.ts';
 import type { Owner } from './claims.ts';
 import { keyOfTarget } from './ledger/key.ts';
 import type { Ledger, TargetClaims } from './ledger/ledger.ts';
-import { type Claim, forEver, type LedgerEvent, never, type SetCause } from './ledger/record.ts';
-import { type Union, unionOf } from './ledger/union.ts';
+import { type Claim, type Ends, forEver, type LedgerEvent, never, type SetCause } from './ledger/record.ts';
+import { isLive, type Union, unionOf } from './ledger/union.ts';
 import { endsOfUnion } from './union.ts';
 
-export type Mending = 'set' | 'removed' | 'adopted' | 'ended' | 'refused';
+/** `stays_refused`: as before, with the same claims and for the same reason; it is not written down again. */
+export type Mending = 'set' | 'removed' | 'adopted' | 'ended' | 'refused' | 'stays_refused';
 
 export interface Mended {
   readonly target: Prefix;
   readonly mending: Mending;
-  /** Of `refused`. */
+  /** Of what is refused. */
   readonly why?: string;
+  /** Live claims on it that are in force now (`set`), or are not. */
+  readonly claims?: number;
 }
 
 export interface ReconcileOptions {
@@ -37,8 +40,13 @@ export interface ReconcileOptions {
   readonly foreign: 'adopt' | 'remove';
   /** Tells what would be done. */
   readonly dryRun?: boolean;
-  /** Why a claim must not be put in force (the guard, at a restore after a reboot); null = it may. */
+  /** Why a target must not be blocked (the guard, asked again); null = it may. */
   readonly refuses?: (target: Prefix) => string | null;
+  /**
+   * Until when root has a refused target blocked all the same, at the latest, in ledger time; null = it does not. What the
+   * ledger says of it beyond that is not believed: others may write there.
+   */
+  readonly forced?: (target: Prefix, now: number) => Ends | null;
   readonly onMended?: (mended: Mended) => void;
   /** How long an automatic block may stand in the map before its claim stands in the ledger. */
   readonly settleMs?: number;
@@ -51,11 +59,14 @@ const toleranceMs = 1_000;
 
 const defaultSettleMs = 2_000;
 
+/** Root's list is written before the lock is waited for, the ledger after it: so much later its ends may be. */
+const listSlackMs = 30_000;
+
 export async function reconcile(blocklist: Blocklist, ledger: Ledger, options: ReconcileOptions): Promise<Summary> {
-  const counts = { set: 0, removed: 0, adopted: 0, ended: 0, refused: 0 };
-  const tell: Tell = (target, mending, why) => {
+  const counts = { set: 0, removed: 0, adopted: 0, ended: 0, refused: 0, stays_refused: 0 };
+  const tell: Tell = (target, mending, more = {}) => {
     counts[mending]++;
-    options.onMended?.({ target, mending, ...(why === undefined ? {} : { why }) });
+    options.onMended?.({ target, mending, ...more });
   };
   let after: Uint8Array | null = null;
   do {
@@ -65,7 +76,7 @@ export async function reconcile(blocklist: Blocklist, ledger: Ledger, options: R
     after = next;
   } while (after !== null);
   await mendForeign(blocklist, ledger, options, tell);
-  const done = Object.values(counts).reduce((sum, count) => sum + count, 0);
+  const done = changesOf(counts);
   if (done > 0 && options.dryRun !== true) {
     ledger.apply([
       { kind: 'note', action: 'reconciled', target: null, owner: null, count: done, detail: JSON.stringify(counts) },
@@ -74,14 +85,19 @@ export async function reconcile(blocklist: Blocklist, ledger: Ledger, options: R
   return counts;
 }
 
-type Tell = (target: Prefix, mending: Mending, why?: string) => void;
+/** What was done or would be, and what was refused for the first time. */
+export function changesOf({ stays_refused: _, ...counts }: Summary): number {
+  return Object.values(counts).reduce((sum, count) => sum + count, 0);
+}
+
+type Tell = (target: Prefix, mending: Mending, more?: Pick<Mended, 'why' | 'claims'>) => void;
 
 /** Under the lock; claims are read anew, for the slice was read before it. */
 function mendSlice(
   set: PinnedSet,
   ledger: Ledger,
   targets: readonly TargetClaims[],
-  { dryRun = false, refuses, settleMs = defaultSettleMs }: ReconcileOptions,
+  { dryRun = false, refuses, forced, settleMs = defaultSettleMs }: ReconcileOptions,
   tell: Tell,
 ): void {
   const events: LedgerEvent[] = [];
@@ -101,7 +117,8 @@ function mendSlice(
       }
       events.push({ kind: 'end', target });
     } else {
-      mendOne(set, { target, claims, union, value, isWithdrawn, now }, { dryRun, refuses }, events, tell);
+      const found = { target, claims, union, value, isWithdrawn, now };
+      mendOne(set, ledger, found, { dryRun, refuses, forced }, events, tell);
     }
     // The entry is gone, or what the others wish: nothing is left for a tombstone to say, once nobody is about to write.
     if (claims.some(({ withdrawnAt }) => withdrawnAt !== null && withdrawnAt < now - settleMs)) {
@@ -121,13 +138,21 @@ interface Found {
   readonly now: number;
 }
 
+interface Asked {
+  readonly dryRun: boolean;
+  readonly refuses: ReconcileOptions['refuses'];
+  readonly forced: ReconcileOptions['forced'];
+}
+
 function mendOne(
   set: PinnedSet,
-  { target, union, value, isWithdrawn, now }: Found,
-  { dryRun, refuses }: { dryRun: boolean; refuses: ReconcileOptions['refuses'] },
+  ledger: Ledger,
+  found: Found,
+  { dryRun, refuses, forced }: Asked,
   events: LedgerEvent[],
   tell: Tell,
 ): void {
+  const { target, claims, union, value, isWithdrawn, now } = found;
   const held = value === null ? null : endsHeld(value, set.now(), now);
   const isShort =
     held === null || isBefore(held.dropEnd, union.dropEnd, now) || isBefore(held.countEnd, union.countEnd, now);
@@ -136,21 +161,79 @@ function mendOne(
   if (isLong && !isWithdrawn && held !== null) {
     tell(target, 'adopted');
     const kinds = ownerKinds(value?.owners ?? 0);
-    events.push({ kind: 'wish', target, owner: ownerOf(kinds), ...held, adopted: true, cause: found });
+    events.push({ kind: 'wish', target, owner: ownerOf(kinds), ...held, adopted: true, cause: inMaps });
     return;
   }
   if (!isShort && !(isLong && isWithdrawn)) return;
-  const why = held === null ? (refuses?.(target) ?? null) : null;
-  if (why !== null) {
-    tell(target, 'refused', why);
-    events.push({ kind: 'refuse', target, owner: null, detail: why, cause: found });
+  const why = refuses?.(target) ?? null;
+  const allowed = why === null ? union : forcedOf(found, forced?.(target, now) ?? null);
+  if (
+    why !== null &&
+    (allowed === null ||
+      isBefore(allowed.dropEnd, union.dropEnd, now) ||
+      isBefore(allowed.countEnd, union.countEnd, now))
+  ) {
+    const isKnown = wasRefused(ledger, found, why);
+    tell(target, isKnown ? 'stays_refused' : 'refused', { why, claims: union.owners.length });
+    const { dropEnd, countEnd } = union;
+    if (!isKnown)
+      events.push({ kind: 'refuse', target, owner: null, detail: why, ends: { dropEnd, countEnd }, cause: guarded });
+  }
+  if (allowed === null) {
+    // What was unblocked goes, also where what is left of its claims may not be in force.
+    if (held === null || !isWithdrawn || !isLong) return;
+    tell(target, 'removed');
+    if (!dryRun) removeEntry(set, target);
     return;
   }
-  tell(target, 'set');
+  const own = claims.find(({ owner }) => owner === 'hand');
+  if (why !== null && own !== undefined && (own.dropEnd !== allowed.dropEnd || own.countEnd !== allowed.countEnd)) {
+    const { dropEnd, countEnd } = allowed;
+    events.push({
+      kind: 'wish',
+      target,
+      owner: 'hand',
+      dropEnd,
+      countEnd,
+      scope: own.scope,
+      replace: true,
+      cause: byList,
+    });
+  }
+  if (
+    why !== null &&
+    held !== null &&
+    !isLong &&
+    !isBefore(held.dropEnd, allowed.dropEnd, now) &&
+    !isBefore(held.countEnd, allowed.countEnd, now)
+  ) {
+    return;
+  }
+  tell(target, 'set', { claims: allowed.owners.length });
   if (dryRun) return;
-  const ends = endsOfUnion(union, now, set.now());
+  const ends = endsOfUnion(allowed, now, set.now());
   if (set.change('set', target, ends) === 'absent' && !set.insert(target, ends)) set.change('set', target, ends);
   fault('reconcile.set');
+}
+
+/** The hand's claim on a refused target as far as root's list bears it out; null: it does not, or there is none. */
+function forcedOf({ claims, now }: Found, list: Ends | null): Union | null {
+  const own = claims.find(({ owner, withdrawnAt }) => owner === 'hand' && withdrawnAt === null);
+  if (list === null || own === undefined) return null;
+  const bounded = (end: number, latest: number): number => (end <= latest + listSlackMs ? end : latest);
+  const ends = { dropEnd: bounded(own.dropEnd, list.dropEnd), countEnd: bounded(own.countEnd, list.countEnd) };
+  return isLive(ends, now) ? { ...ends, scope: own.scope, owners: ['hand'] } : null;
+}
+
+/** Whether the history ends with the same refusal of the same claims. */
+function wasRefused(ledger: Ledger, { target, claims, union }: Found, why: string): boolean {
+  const [last] = ledger.history({ exactly: target, action: 'refused', limit: 1 });
+  return (
+    last?.detail === why &&
+    last.ends?.dropEnd === union.dropEnd &&
+    last.ends.countEnd === union.countEnd &&
+    claims.every(({ begun }) => begun <= last.at)
+  );
 }
 
 /** Ends in the past are all the same, and what differs by the time between two readings is not different. */
@@ -158,7 +241,16 @@ function isBefore(a: number, b: number, now: number): boolean {
   return Math.max(a, now) < Math.max(b, now) - toleranceMs;
 }
 
-const found: SetCause = { kind: 'adopted', name: null, hand: null, reason: 'found in the maps' };
+const inMaps: SetCause = { kind: 'adopted', name: null, hand: null, reason: 'found in the maps' };
+
+const guarded: SetCause = {
+  kind: 'restore',
+  name: 'guard',
+  hand: null,
+  reason: 'asked again before it is put in force',
+};
+
+const byList: SetCause = { kind: 'restore', name: 'forced', hand: null, reason: "as root's own list says" };
 
 /** Looked at twice: an automatic block stands in the map some milliseconds before its claim stands in the ledger. */
 async function mendForeign(blocklist: Blocklist, ledger: Ledger, options: ReconcileOptions, tell: Tell): Promise<void> {
@@ -183,7 +275,7 @@ async function mendForeign(blocklist: Blocklist, ledger: Ledger, options: Reconc
         tell(target, 'adopted');
         if (options.dryRun !== true && !isHost(target)) set.hintPrefixes(target.address.family);
         const owner = ownerOf(ownerKinds(value.owners));
-        events.push({ kind: 'wish', target, owner, ...held, adopted: true, cause: found });
+        events.push({ kind: 'wish', target, owner, ...held, adopted: true, cause: inMaps });
       }
       if (options.dryRun !== true && events.length > 0) ledger.apply(events);
       fault('reconcile.adopted');

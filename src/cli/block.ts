@@ -40,7 +40,7 @@ export async function blockTargets(call: Call): Promise<void> {
   }
 
   const refusals = new Map(targets.map((target) => [target, guard(target, host, settings.guard, caller)]));
-  if (force && !flag(call, 'dryRun')) rememberForced(call, { refusals, mode, seconds });
+  if (force && !flag(call, 'dryRun')) rememberForced(call, { refusals, mode, seconds, replace: flag(call, 'replace') });
   let hand: Hand | null = null;
   try {
     for (const [target, refusal] of refusals) {
@@ -128,16 +128,19 @@ function rememberForced(
     refusals,
     mode,
     seconds,
+    replace,
   }: {
     refusals: ReadonlyMap<Prefix, Refusal | null>;
     mode: 'enforce' | 'monitor';
     seconds: number | null;
+    replace: boolean;
   },
 ): void {
   const since = call.clock.now();
   const until = seconds === null ? null : since + seconds * 1000;
   for (const [target, refusal] of refusals) {
-    if (refusal?.forcible === true) addForced(stateDirOf(call.environment), { target, mode, until, since }, since);
+    if (refusal?.forcible !== true) continue;
+    addForced(stateDirOf(call.environment), { target, mode, until, since }, { nowMs: since, replace });
   }
 }
 

@@ -28,6 +28,8 @@ export interface Glass {
   readonly mode: GlobalMode;
   /** One sentence; null when nothing was broken. */
   readonly why: string | null;
+  /** The command that ends it, where one does. */
+  readonly remedy: string | null;
 }
 
 const fileName = 'boots.json';
@@ -39,17 +41,42 @@ const withinMs = 30 * 60_000;
 export function breakGlass({ commandLine, hasOffFile, boots }: Signs): Glass {
   const words = commandLine.split(/\s+/).filter((word) => word.startsWith('falcodrop='));
   const last = words.at(-1);
-  if (last === 'falcodrop=off') return { mode: 'off', why: 'the kernel was started with falcodrop=off' };
-  if (hasOffFile) return { mode: 'off', why: 'there is a file OFF beside the configuration' };
-  if (last === 'falcodrop=monitor') return { mode: 'monitor', why: 'the kernel was started with falcodrop=monitor' };
+  const by = (mode: GlobalMode, why: string): Glass => ({ mode, why, remedy: null });
+  if (last === 'falcodrop=off') return by('off', 'the kernel was started with falcodrop=off');
+  if (hasOffFile) return by('off', 'there is a file OFF beside the configuration');
+  if (last === 'falcodrop=monitor') return by('monitor', 'the kernel was started with falcodrop=monitor');
   const recent = boots.slice(-manyBoots);
   const [first] = recent;
   const latest = recent.at(-1);
   if (recent.length === manyBoots && first !== undefined && latest !== undefined) {
     const span = latest.at - first.at;
-    if (span >= 0 && span <= withinMs) return { mode: 'monitor', why: 'it was started three times within 30 minutes' };
+    if (span >= 0 && span <= withinMs) {
+      const remedy = 'to drop again: falcodrop attach … --mode enforce';
+      return { mode: 'monitor', why: 'it was started three times within 30 minutes', remedy };
+    }
   }
-  return { mode: 'enforce', why: null };
+  return { mode: 'enforce', why: null, remedy: null };
+}
+
+/**
+ * Somebody is there and wants it to drop: of the boots only this one counts from now on. Root's part; true when they had broken
+ * the glass, and do no more.
+ */
+export function forgetBoots({ stateDir, nowMs }: { stateDir: string; nowMs: number }): boolean {
+  const boot = thisBoot(nowMs);
+  const { why } = breakGlass({
+    commandLine: '',
+    hasOffFile: false,
+    boots: withBoot(readBoots(stateDir), boot),
+  });
+  if (why === null) return false;
+  try {
+    writeTrusted(stateDir, fileName, JSON.stringify([boot]));
+    return true;
+  } catch {
+    // a read-only state directory: what is written there holds
+    return false;
+  }
 }
 
 /** Adds this boot, keeping the latest ten; the same boot is one. */
@@ -67,8 +94,7 @@ export function readSigns({
   stateDir: string;
   nowMs: number;
 }): Signs {
-  const boot = { id: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(), at: nowMs };
-  const boots = withBoot(readBoots(stateDir), boot);
+  const boots = withBoot(readBoots(stateDir), thisBoot(nowMs));
   try {
     writeTrusted(stateDir, fileName, JSON.stringify(boots));
   } catch {
@@ -79,6 +105,10 @@ export function readSigns({
     hasOffFile: existsSync(join(dirname(configFile), 'OFF')),
     boots,
   };
+}
+
+function thisBoot(nowMs: number): Boot {
+  return { id: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(), at: nowMs };
 }
 
 function readBoots(stateDir: string): readonly Boot[] {

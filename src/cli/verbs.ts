@@ -55,6 +55,11 @@ export const verbs = {
       { flags: '--xdp <mode>', text: 'where it runs', choices: ['auto', 'native', 'generic'] },
       { flags: '--addresses <count>', text: 'room for addresses, each family (first attach; default 262144)' },
       { flags: '--prefixes <count>', text: 'room for prefixes, each family (first attach; default 65536)' },
+      {
+        flags: '--mode <mode>',
+        text: 'enforce: drop again after three starts within 30 minutes',
+        choices: ['enforce'],
+      },
       { flags: '--check', text: 'change nothing: tell what would happen' },
       yes,
     ],

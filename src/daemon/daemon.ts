@@ -4,12 +4,13 @@
  */
 import { Blocklist } from '../blocklist/blocklist.ts';
 import type { Config } from '../config/config.ts';
+import { FalcodropError } from '../errors.ts';
 import type { HostReading } from '../host/facts.ts';
 import { type HttpSource, serveHttp } from '../sources/http.ts';
 import { Intake } from '../sources/intake.ts';
 import { wallClock } from '../time/clock.ts';
 import { describe, openAlerts } from './alerts.ts';
-import { openBook } from './book.ts';
+import { type DaemonBook, openBook } from './book.ts';
 import { type Log, type Logger, openLog } from './log.ts';
 import { notify } from './notify.ts';
 import { cleanText } from './text.ts';
@@ -23,7 +24,7 @@ export interface DaemonOptions {
   /** For the ledger. */
   readonly stateDir: string;
   /** Makes maps and ledger equal, in a process of its own; at the start, now and then, and when the ledger was begun anew. */
-  readonly reconcile?: () => Promise<void>;
+  readonly reconcile?: (signal: AbortSignal) => Promise<void>;
   /** Aborted = stop, as SIGTERM and SIGINT do. */
   readonly signal?: AbortSignal;
   /** Instead of the pinned maps, and of stderr; for tests. */
@@ -51,13 +52,27 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const stop = listenForStop(signal, () => logger.warn('SIGHUP: the configuration is read at the start only'));
   const closers: (() => void | Promise<void>)[] = [];
   try {
+    const stopping = new AbortController();
+    let isOver = false;
+    const say = (error: unknown, what: string): void => {
+      // What the stop cut short, the next start does; it is said once, and not after the last word.
+      const isCutShort = stopping.signal.aborted && error instanceof FalcodropError && error.code === 'ledger_behind';
+      if (!isOver && !isCutShort) logger.error(describe(error), what);
+    };
     const reconciling = every(
       reconcileEveryMs,
-      async () => options.reconcile?.(),
-      (error) => logger.error(describe(error), 'not reconciled'),
+      async () => {
+        if (!stopping.signal.aborted) await options.reconcile?.(stopping.signal);
+      },
+      (error) => {
+        if (!stopping.signal.aborted) say(error, 'not reconciled');
+      },
     );
-    closers.push(reconciling.stop);
-    const blocklist = open === undefined ? openBlocklist(options, logger, closers, reconciling.now) : open(pinDir);
+    closers.push(reconciling.stop, () => stopping.abort());
+    const { blocklist, book } =
+      open === undefined
+        ? openBlocklist(options, logger, closers, reconciling.now)
+        : { blocklist: open(pinDir), book: null };
     closers.push(() => blocklist.close());
 
     // A file of its own in the bundle, for it is also what the thread runs.
@@ -73,7 +88,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
 
     await warmUp(config, host.facts());
 
-    const settling = settler(blocklist, (error) => logger.error(describe(error), 'blocks not verified yet'));
+    const settling = settler(blocklist, (error) => say(error, 'blocks not verified yet'));
     const alerts = openAlerts({
       facts: host.facts,
       rules: config.rules,
@@ -104,7 +119,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
         const reaped = await blocklist.reap();
         if (reaped > 0) logger.info({ reaped }, 'reaped');
       },
-      (error) => logger.error(describe(error), 'not reaped'),
+      (error) => say(error, 'not reaped'),
     );
     closers.push(reaping.stop);
 
@@ -114,12 +129,22 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
 
     notify('STOPPING=1');
     logger.info({ why }, 'stopping');
+    stopping.abort();
     const isDone = await within(stopWithinMs, async () => {
       await http?.close(requestGraceMs);
       await intake.idle();
-      await settling.now();
+      const settled = settling.now();
+      // A ledger that can not be written would be waited for in vain: it is tried once more, and then let go.
+      await Promise.race([settled, ...(book === null ? [] : [book.troubled()])]);
+      await book?.close();
+      await settled;
     });
     if (!isDone) logger.warn({ waiting: intake.waiting }, 'stopped before all was done');
+    const trouble = book?.trouble ?? null;
+    if (trouble !== null)
+      logger.warn(describe(trouble), 'the ledger lacks what the maps hold: the next start writes it down');
+    alerts.endPeriod();
+    isOver = true;
     logger.info({ sources: intake.counts(), alerts: alerts.counts() }, 'stopped');
   } finally {
     for (const close of closers.toReversed()) await close();
@@ -171,14 +196,15 @@ function openBlocklist(
   logger: Logger,
   closers: (() => void | Promise<void>)[],
   reconcileNow: () => void,
-): Blocklist {
+): { readonly blocklist: Blocklist; readonly book: DaemonBook } {
   const book = openBook({ pinDir, stateDir, logger, onOpen: reconcileNow });
   closers.push(() => book.close());
-  return Blocklist.open(pinDir, {
+  const blocklist = Blocklist.open(pinDir, {
     book,
     onClock: (movedNs) =>
       logger.warn({ movedMs: Number(movedNs / 1_000_000n) }, 'suspended: the clock of all ends was moved'),
   });
+  return { blocklist, book };
 }
 
 /** Runs `work` now and then, and when it is asked to; never twice at once. */
