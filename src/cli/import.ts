@@ -30,6 +30,7 @@ import { RefusedError } from './output/answer.ts';
 import { clean } from './output/clean.ts';
 import { local, utc } from './output/moment.ts';
 import { ask } from './question.ts';
+import { mostNamed as mostToldOfRefused, type Refused, recordRefusals } from './refusals.ts';
 import { readHandSettings } from './settings.ts';
 import { slicesOf } from './slices.ts';
 import { type Group, type TableWish, WishTable } from './wish-table.ts';
@@ -100,7 +101,8 @@ export async function importTargets(call: Call): Promise<void> {
   };
   const table = await readTable(call, terms, counts, nowMs);
   if (table === null) return;
-  const rows = await allowedRows(call, table, counts);
+  const refused: Refused[] = [];
+  const rows = await allowedRows(call, table, counts, refused);
   if (table.reasonsLeftOut > 0) {
     answer.note(`${table.reasonsLeftOut} lines have a reason each: more than are kept, and theirs are left out`);
   }
@@ -109,6 +111,10 @@ export async function importTargets(call: Call): Promise<void> {
   const hand = openHand(call);
   try {
     const { ledger } = hand;
+    if (!terms.isDryRun) {
+      const owner = terms.feed ?? 'hand';
+      recordRefusals(call, hand, { refused, count: counts.refused, owner, isOfFile: true });
+    }
     if (ledger === null) throw hand.trouble ?? new FalcodropError('ledger_missing', 'there is no ledger');
     const { planned, surplus } = plan(ledger, hand.blocklist.set, table, rows, terms, counts, nowMs);
     if (rows.length === 0 && surplus.length > 0 && !terms.isDryRun) {
@@ -207,8 +213,8 @@ async function readTable(call: Call, terms: Terms, counts: Counts, nowMs: number
   return null;
 }
 
-/** Sorted, without what the guard refuses: that is named. */
-async function allowedRows(call: Call, table: WishTable, counts: Counts): Promise<Uint32Array> {
+/** Sorted, without what the guard refuses: that is named, and the first of it told in `first`. */
+async function allowedRows(call: Call, table: WishTable, counts: Counts, first: Refused[]): Promise<Uint32Array> {
   const { answer } = call;
   const pinDir = pinDirOf(call.environment);
   const settings = await readHandSettings(call);
@@ -225,8 +231,12 @@ async function allowedRows(call: Call, table: WishTable, counts: Counts): Promis
       counts.targets++;
     }
     before = target;
-    if (verdict === null) rows[kept++] = row;
-    else if (++counts.refused <= mostNamed) answer.fail(refused(verdict));
+    if (verdict === null) {
+      rows[kept++] = row;
+      continue;
+    }
+    if (++counts.refused <= mostNamed) answer.fail(refused(verdict));
+    if (first.length < mostToldOfRefused) first.push({ target, refusal: verdict });
   }
   if (counts.refused > mostNamed) {
     answer.fail(new RefusedError('more', `${counts.refused - mostNamed} more lines are refused`, hintOfRefusal));

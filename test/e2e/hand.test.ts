@@ -4,10 +4,12 @@ import {
   chownSync,
   existsSync,
   linkSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -598,6 +600,33 @@ describe('backup and restore', () => {
     const copy = join(lab.directory, 'no-ledger');
     expect(json(1, ['backup', copy]).errors).toMatchObject([{ code: 'ledger_missing' }]);
     expect(existsSync(copy)).toBe(false);
+  });
+
+  test('of root, whose ledger is the service’s: a failure leaves nothing, and what was there stays', () => {
+    if (existsSync(lab.pinDir)) hand(['detach', '--all', '--purge']);
+    rmSync(stateDir, { recursive: true, force: true });
+    const config = file('service.yaml', 'service:\n  user: "54321"\n  group: "54322"\n');
+    const environment = { FALCODROP_CONFIG: config };
+    expect(hand(['attach', uplink], { environment }).status).toBe(0);
+    hand(['block', '203.0.113.66'], { environment });
+    const copies = join(lab.directory, `copies-${Date.now()}`);
+    mkdirSync(copies, { mode: 0o700 });
+    const copy = join(copies, 'copy');
+    expect(json(0, ['backup', copy], { environment }).said).toMatchObject([{ claims: 1, history: 1 }]);
+    const before = readFileSync(copy);
+    writeFileSync(join(stateDir, 'ledger.db'), 'no ledger '.repeat(2000));
+    rmSync(join(stateDir, 'ledger.db-wal'), { force: true });
+    for (const args of [[join(copies, 'other')], [copy, '--replace']]) {
+      expect(json(1, ['backup', ...args], { environment }).errors).toMatchObject([
+        { code: 'ledger_not_database', hint: expect.stringContaining('drops go on') as string },
+      ]);
+    }
+    expect(readdirSync(copies)).toEqual(['copy']);
+    expect(readFileSync(copy).equals(before)).toBe(true);
+    symlinkSync(copy, join(copies, 'link'));
+    expect(json(1, ['backup', join(copies, 'link'), '--replace'], { environment }).errors).toMatchObject([
+      { code: 'ledger_backup', message: expect.stringContaining('symbolic link') as string },
+    ]);
   });
 });
 
