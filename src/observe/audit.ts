@@ -16,7 +16,7 @@ export interface AuditOptions {
   readonly service: { readonly uid: number; readonly gid: number };
   readonly maxBytes?: number;
   readonly files?: number;
-  /** The file can not be written: said once. */
+  /** The file can not be written: said once. A member of the service's group may not, and hears where his lines are. */
   readonly onTrouble?: (message: string) => void;
   /** A set's cause by its number; null: it is not known. */
   readonly causeOf?: (id: CauseId) => Cause | null;
@@ -37,8 +37,15 @@ export class Audit {
   /** A set comes in slices, and its cause is asked for once. */
   #lastSet: { readonly id: CauseId; readonly cause: Cause | null } | null = null;
 
+  /** Whether the system's log took the last line. */
+  #isHeard = false;
+
   constructor(options: AuditOptions) {
-    this.#file = new AuditFile(options);
+    const { onTrouble = () => undefined, ...rest } = options;
+    this.#file = new AuditFile({
+      ...rest,
+      onTrouble: (message, isDenied) => onTrouble(isDenied ? this.#deniedText() : message),
+    });
     this.#sockets = options.sockets ?? defaultSockets;
     this.#causeOf = options.causeOf ?? (() => null);
     this.#wallNow = options.wallNow ?? Date.now;
@@ -114,7 +121,15 @@ export class Audit {
       ]),
     );
     this.#file.append(harmlessJson(short));
-    tellSystemLog(sentenceOf(short), short, this.#sockets);
+    this.#isHeard = tellSystemLog(sentenceOf(short), short, this.#sockets);
+  }
+
+  /** The file is 0640: who may forge what others did is no witness. */
+  #deniedText(): string {
+    const { path } = this.#file;
+    return this.#isHeard
+      ? `what you do is told to the system's log alone: ${path} is only root's and the service's to write`
+      : `what you do is in the history alone: ${path} is only root's and the service's to write, and there is no system log`;
   }
 
   #causeOfSet(id: CauseId): Cause | null {

@@ -85,6 +85,27 @@ test('by a member of the group', () => {
   expect(history()[0]).toMatchObject({ target: gateway, reason: 'mine', by: { uid: 54_399 } });
 });
 
+test('what a member does he hears once is not in the file; it is in the history', () => {
+  const file = join(edge.lab.directory, 'members');
+  writeFileSync(file, Array.from({ length: 3000 }, (_, n) => `2001:db8:77::${n.toString(16)}`).join('\n'));
+  const member = { as: [54_399, service[1]] } as const;
+  const lines = readFileSync(auditFile(), 'utf8');
+  for (const args of [
+    ['block', '203.0.113.50', '203.0.113.51'],
+    ['unblock', '203.0.113.50', '203.0.113.51'],
+    ['import', '-', '--feed', 'mine'],
+  ]) {
+    const [program, ...argv] = edge.argv(args, member);
+    const words = [program, ...argv].map((word) => `'${word}'`).join(' ');
+    const { status, stderr } = edge.lab.run(edge.namespace, 'bash', '-c', `${words} <'${file}'`);
+    expect(status).toBe(0);
+    expect(stderr.match(/audit\.jsonl/g)).toHaveLength(1);
+    expect(stderr).toMatch(/note: what you do is (told to the system's log|in the history) alone: .*audit\.jsonl/);
+  }
+  expect(readFileSync(auditFile(), 'utf8')).toBe(lines);
+  expect(edge.json(0, ['history', '203.0.113.50']).said).toHaveLength(2);
+});
+
 test('without a ledger that can be used: in the audit alone, and nothing else is said', () => {
   truncateSync(join(edge.stateDir, 'ledger.db'), 5000);
   const lines = audit().length;
