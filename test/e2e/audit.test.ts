@@ -124,6 +124,10 @@ test('after a race', async () => {
     ]),
     daemon().then(daemon),
   ]);
+  // Maps and ledger are read one after the other: what would end in between must have ended.
+  await until('the short ones to end', () =>
+    [...heldIn(edge.lab.pinDir).values()].every(({ dropSeconds }) => dropSeconds === null || dropSeconds > 30),
+  );
   edge.must(['reconcile']);
   expect(differences(edge)).toEqual([]);
 
