@@ -127,7 +127,8 @@ ${times}
 
 Examples:
   falcodrop unblock 203.0.113.66
-  falcodrop unblock --owner policy --rule 'Inbound SSH Connection' --since 'today 14:00' --dry-run
+  falcodrop unblock --owner policy --rule 'Inbound SSH Connection' \\
+    --since 'today 14:00' --dry-run
   falcodrop unblock --within 203.0.113.0/24 --yes`,
   },
   list: {
@@ -188,7 +189,7 @@ same file again says "unchanged". With --replace an empty file asks before it en
 
 Examples:
   falcodrop import addresses.txt --for 1w --reason 'abuse report 4711'
-  curl -s https://feeds.example/drop.txt | falcodrop import - --feed example --replace
+  curl -s https://feeds.example/drop | falcodrop import - --feed drop --replace
   ssh other falcodrop export | falcodrop import - --dry-run`,
   },
   export: {
