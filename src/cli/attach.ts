@@ -13,12 +13,14 @@ import {
   type InterfaceReport,
   inspectInterface,
   requireEthernet,
+  requireSizes,
   type Service,
   type XdpMode,
 } from '../kernel/attach.ts';
 import { native } from '../kernel/native.ts';
 import type { Sizes } from '../kernel/object.ts';
 import { isOwnMount, pinDirOf, pinPaths, requirePinPlace } from '../kernel/pins.ts';
+import { PinnedSet } from '../kernel/set.ts';
 import { readAccountId } from './account.ts';
 import { breakGlass, forgetBoots, readSigns } from './breakglass.ts';
 import { type Call, flag, isRoot, stateDirOf, text } from './call.ts';
@@ -41,7 +43,7 @@ export async function attachInterfaces(call: Call): Promise<void> {
   const names = [...new Set(call.operands)];
   const pinDir = pinDirOf(call.environment);
   if (flag(call, 'check')) {
-    check(call, pinDir, names, mode);
+    check(call, pinDir, names, { mode, sizes });
     return;
   }
   if (!isRoot()) {
@@ -230,12 +232,12 @@ function tell({ answer }: Call, { status, attachment }: AttachOutcome, { wanted,
 }
 
 /** What an attach would do. Nothing is changed, and no privilege is needed but to read what is pinned already. */
-function check(call: Call, pinDir: string, names: readonly string[], mode: XdpMode | 'auto'): void {
+function check(call: Call, pinDir: string, names: readonly string[], wanted: Wanted): void {
   const { answer } = call;
   for (const name of names) {
     try {
       const report = inspectInterface(pinDir, name);
-      const { would, why } = foresee(pinDir, report, mode);
+      const { would, why } = foresee(pinDir, report, wanted);
       if (answer.json) {
         const { holder } = report;
         answer.object({
@@ -268,16 +270,22 @@ function check(call: Call, pinDir: string, names: readonly string[], mode: XdpMo
   }
 }
 
+interface Wanted {
+  readonly mode: XdpMode | 'auto';
+  readonly sizes: Partial<Sizes>;
+}
+
 interface Foresight {
   readonly would: 'attach' | 'replace' | 'refuse';
   readonly why: string;
 }
 
-function foresee(pinDir: string, { name, attachment, holder }: InterfaceReport, mode: XdpMode | 'auto'): Foresight {
+function foresee(pinDir: string, { name, attachment, holder }: InterfaceReport, { mode, sizes }: Wanted): Foresight {
   try {
     requirePinPlace(pinDir);
     const links = native().netlink.links();
     requireEthernet(findInterface(name, links), links);
+    checkSizes(pinDir, sizes);
   } catch (error) {
     if (!(error instanceof FalcodropError)) throw error;
     return { would: 'refuse', why: error.hint === undefined ? error.message : `${error.message}; ${error.hint}` };
@@ -294,6 +302,22 @@ function foresee(pinDir: string, { name, attachment, holder }: InterfaceReport, 
   }
   const tried = mode === 'auto' ? 'native mode, or generic mode where the driver has no native one' : `${mode} mode`;
   return { would: 'attach', why: `it would be attached in ${tried}; the interface may reset for a moment` };
+}
+
+/** Throws `sizes_differ`; what is not pinned, or not for this user to read, is not compared. */
+function checkSizes(pinDir: string, sizes: Partial<Sizes>): void {
+  let set: PinnedSet;
+  try {
+    set = new PinnedSet(pinDir);
+  } catch (error) {
+    if (error instanceof FalcodropError && (error.code === 'pin_dir_missing' || error.code === 'not_permitted')) return;
+    throw error;
+  }
+  try {
+    requireSizes(set, sizes);
+  } finally {
+    set.close();
+  }
 }
 
 function describe({ answer }: Call, report: InterfaceReport, why: string): void {

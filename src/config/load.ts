@@ -10,7 +10,7 @@ import { FalcodropError } from '../errors.ts';
 import type { Config } from './config.ts';
 import { nearest } from './nearest.ts';
 import { defaultConfigPath } from './path.ts';
-import { keysAt, type Scalar, scalars, schema, toConfig } from './schema.ts';
+import { expectedAt, keysAt, type Scalar, scalars, schema, toConfig } from './schema.ts';
 
 /** Bytes; a configuration is a page. */
 const largestFile = 1 << 20;
@@ -139,7 +139,12 @@ function explain(
   place: readonly PropertyKey[],
 ): { readonly message: string; readonly hint?: string } {
   const setting = quote(place.map(String).join('.')).slice(1, -1);
-  if (issue.code !== 'unrecognized_keys') return { message: `${setting}: ${issue.message}` };
+  if (issue.code !== 'unrecognized_keys') {
+    const expected = expectedAt(place);
+    // A union's own words are none.
+    const said = issue.code === 'invalid_union' ? 'it is not what may stand here' : issue.message;
+    return { message: `${setting}: ${said}`, ...(expected === null ? {} : { hint: `expected is ${expected}` }) };
+  }
   const keys = keysAt(issue.path) ?? [];
   const near = nearest(String(place.at(-1) ?? ''), keys);
   return {

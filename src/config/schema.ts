@@ -51,6 +51,36 @@ const listenAddress = z.string().refine(
   { error: 'must be a loopback address, 127.0.0.1 or ::1: alerts over HTTP are not authenticated' },
 );
 
+/** What may be written there, with an example: said with every mistake. By place, list members under `[]`. */
+const expectations: Readonly<Record<string, string>> = {
+  automatic: 'monitor or enforce, as automatic: monitor',
+  guard: 'settings below it, as guard: { allow_private: false }',
+  'guard.allow_private': 'true or false',
+  'guard.protected': 'a list of addresses and prefixes, as [192.0.2.7, "2001:db8::/32"]',
+  'guard.protected.[]': 'an address or a prefix, as 192.0.2.0/24 or "2001:db8::1"',
+  'guard.widest_v4': 'a prefix length from 1 to 32, as 8',
+  'guard.widest_v6': 'a prefix length from 1 to 128, as 32',
+  foreign: 'adopt or remove, as foreign: adopt',
+  service: 'settings below it, as service: { user: falcodrop, group: falcodrop }',
+  'service.user': 'the name or the number of a user, as falcodrop',
+  'service.group': 'the name or the number of a group, as falcodrop',
+  host_aliases: 'a list of host names, as [web.example.org]',
+  'host_aliases.[]': 'a host name of 1 to 255 characters, as web.example.org',
+  max_alert_age: 'a duration, as 90s, 5m or 1h, or 0 for any age',
+  http: 'settings below it, as http: { port: 2804 }',
+  'http.enabled': 'true or false',
+  'http.address': 'a loopback address, as 127.0.0.1 or "::1"',
+  'http.port': 'a port from 0 to 65535, as 2804; 0 takes a free one',
+  'http.max_body': 'bytes from 1024 to 1048576, as 65536',
+  'http.max_connections': 'a number from 1 to 65536, as 128',
+};
+
+/** Null where there is no such setting. */
+export function expectedAt(path: readonly PropertyKey[]): string | null {
+  const name = path.map((step) => (typeof step === 'number' ? '[]' : String(step))).join('.');
+  return Object.hasOwn(expectations, name) ? (expectations[name] ?? null) : null;
+}
+
 export const schema = z.strictObject({
   automatic: z.enum(['monitor', 'enforce']).default('monitor'),
   guard: z

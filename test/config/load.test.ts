@@ -5,6 +5,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { parseAddress } from '../../src/address/address.ts';
 import { loadConfig, parseConfig } from '../../src/config/load.ts';
 import { configPath, defaultConfigPath } from '../../src/config/path.ts';
+import { expectedAt, scalars } from '../../src/config/schema.ts';
 import { FalcodropError } from '../../src/errors.ts';
 import { defaultRules } from '../../src/judge/judge.ts';
 
@@ -88,7 +89,9 @@ describe('mistakes name file, line, column and the way out', () => {
     ['guard:\n  protected: [010.0.0.1]', '2:15', /leading zero/],
     ['guard: { widest_v4: 0 }', '1:10', /guard\.widest_v4/],
     ['max_alert_age: 5 minutes', '1:1', /not a duration; write a number and a unit/],
-    ['max_alert_age: 5', '1:1', /max_alert_age/],
+    ['max_alert_age: 5', '1:1', /max_alert_age: it is not what may stand here/, /a duration, as 90s, 5m or 1h, or 0/],
+    ['service: { user: [a] }', '1:12', /service\.user/, /name or the number of a user/],
+    ['foreign: keep', '1:1', /foreign/, /adopt or remove/],
     ['http: { port: 65536 }', '1:9', /http\.port/],
     ['http: { port: "2804" }', '1:9', /http\.port.*expected number/],
     ['http: { max_body: 2000000 }', '1:9', /http\.max_body/],
@@ -121,6 +124,34 @@ describe('mistakes name file, line, column and the way out', () => {
       bomb.push(`${to}: &${to} [${Array.from({ length: 9 }, () => `*${from}`).join(',')}]`);
     }
     expect(problem(bomb.join('\n'))).toMatchObject({ code: 'config_invalid', message: expect.stringMatching(/alias/) });
+  });
+});
+
+describe('every setting of a wrong kind says what is expected, with an example', () => {
+  const lists = ['guard.protected', 'host_aliases'];
+  const levels = ['guard', 'service', 'http'];
+  const places = [...scalars().map(({ path }) => path.join('.')), ...lists, ...levels];
+
+  test('all there are', () => {
+    expect(places).toHaveLength(20 - 2);
+    for (const place of [...places, ...lists.map((list) => `${list}.0`)]) {
+      const steps = place.split('.').map((step) => (step === '0' ? 0 : step));
+      expect(expectedAt(steps), place).toMatch(/\bas \S|true or false/);
+    }
+  });
+
+  test.each(places)('%s', (place) => {
+    const [first = '', second] = place.split('.');
+    for (const wrong of ['{ a: { b: 1 } }', '[[1]]', '-1.5']) {
+      // A level of settings takes a map.
+      if (levels.includes(place) && wrong.startsWith('{')) continue;
+      const { message, hint } = problem(
+        second === undefined ? `${first}: ${wrong}` : `${first}: { ${second}: ${wrong} }`,
+      );
+      expect(message).toContain(`${place}`);
+      expect(message).not.toMatch(/Invalid input$/);
+      expect(hint).toMatch(/^expected is /);
+    }
   });
 });
 

@@ -261,3 +261,20 @@ test('three starts within 30 minutes: attach --mode enforce is the way out, and 
   expect(mode()).toBe('enforce');
   expect(edge.json(2, attach('--mode', 'off')).errors).toMatchObject([{ code: 'usage' }]);
 });
+
+test('--check tells of sizes that differ; an unknown interface is not quoted at any length', () => {
+  const check = (...more: string[]) => edge.json(0, ['attach', uplink, '--check', ...more]).said[0];
+  expect(check()).toMatchObject({ would: 'replace' });
+  expect(check('--addresses', '4096', '--prefixes', '1024')).toMatchObject({ would: 'replace' });
+  expect(check('--addresses', '8192')).toMatchObject({
+    would: 'refuse',
+    why: expect.stringMatching(/--addresses 8192 was asked, but the pinned maps were made for 4096/) as string,
+  });
+  expect(check('--prefixes', '99')).toMatchObject({
+    would: 'refuse',
+    why: expect.stringMatching(/--prefixes 99/) as string,
+  });
+  const { errors } = edge.json(4, ['attach', 'x'.repeat(5000), '--check']);
+  expect(errors).toMatchObject([{ code: 'interface_missing' }]);
+  expect(String(errors[0]?.message).length).toBeLessThan(120);
+});
