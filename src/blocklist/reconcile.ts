@@ -8,6 +8,7 @@
  *   live claims, entry ends later                  the surplus is adopted as a claim of the kind its bits say
  *   no live claim, tombstone                       the entry goes, then the tombstone
  *   ended claims alone                             they go from the ledger
+ *   ended claims, entry lives on                   they go, and the rest of it is adopted
  *   an entry the ledger knows nothing of           adopted, or removed where `foreign` says so
  */
 import { isHost, type Prefix } from '../address/prefix.ts';
@@ -85,6 +86,23 @@ export async function reconcile(blocklist: Blocklist, ledger: Ledger, options: R
   return counts;
 }
 
+/**
+ * What was withdrawn and is in the maps all the same goes: whoever withdrew it was cut off before the maps were changed. For those
+ * who withdraw sets, which they find in the ledger, and which then are not in it any more. Resolves to how many there were.
+ */
+export async function finishWithdrawals(blocklist: Blocklist, ledger: Ledger): Promise<number> {
+  const left = [...ledger.tombstones()].filter((target) => blocklist.set.lookup(target) !== null);
+  let finished = 0;
+  const count: Tell = () => {
+    finished++;
+  };
+  for (let first = 0; first < left.length; first += slice) {
+    const targets = left.slice(first, first + slice).map((target) => ({ target }));
+    await blocklist.locked((set) => mendSlice(set, ledger, targets, { foreign: 'adopt' }, count));
+  }
+  return finished;
+}
+
 /** What was done or would be, and what was refused for the first time. */
 export function changesOf({ stays_refused: _, ...counts }: Summary): number {
   return Object.values(counts).reduce((sum, count) => sum + count, 0);
@@ -96,7 +114,7 @@ type Tell = (target: Prefix, mending: Mending, more?: Pick<Mended, 'why' | 'clai
 function mendSlice(
   set: PinnedSet,
   ledger: Ledger,
-  targets: readonly TargetClaims[],
+  targets: readonly Pick<TargetClaims, 'target'>[],
   { dryRun = false, refuses, forced, settleMs = defaultSettleMs }: ReconcileOptions,
   tell: Tell,
 ): void {
@@ -104,10 +122,18 @@ function mendSlice(
   for (const { target } of targets) {
     const now = ledger.now();
     const claims = ledger.claimsOf(target);
+    // Buried since, or the ledger was begun anew while its targets were gone through: what the maps hold is a foreign entry.
+    if (claims.length === 0) continue;
     const union = unionOf(claims, now);
     const value = set.lookup(target);
     const isWithdrawn = claims.some(({ withdrawnAt }) => withdrawnAt !== null);
-    if (union === null) {
+    const held = value === null || isWithdrawn ? null : endsHeld(value, set.now(), now);
+    if (union === null && held !== null && isBefore(now, Math.max(held.dropEnd, held.countEnd), now)) {
+      // An extension that could not be written down yet: nobody has withdrawn anything.
+      tell(target, 'adopted');
+      const owner = ownerOf(ownerKinds(value?.owners ?? 0));
+      events.push({ kind: 'end', target }, { kind: 'wish', target, owner, ...held, adopted: true, cause: inMaps });
+    } else if (union === null) {
       if (value !== null) {
         tell(target, 'removed');
         if (!dryRun) removeEntry(set, target);
@@ -160,8 +186,14 @@ function mendOne(
     held !== null && (isBefore(union.dropEnd, held.dropEnd, now) || isBefore(union.countEnd, held.countEnd, now));
   if (isLong && !isWithdrawn && held !== null) {
     tell(target, 'adopted');
-    const kinds = ownerKinds(value?.owners ?? 0);
-    events.push({ kind: 'wish', target, owner: ownerOf(kinds), ...held, adopted: true, cause: inMaps });
+    // The surplus alone: who is taken for its owner has no part in an end that others wish.
+    const surplus = (wanted: number, is: number): number => (isBefore(wanted, is, now) ? is : never);
+    const ends = {
+      dropEnd: surplus(union.dropEnd, held.dropEnd),
+      countEnd: surplus(union.countEnd, held.countEnd),
+    };
+    const owner = ownerOf(ownerKinds(value?.owners ?? 0));
+    events.push({ kind: 'wish', target, owner, ...ends, adopted: true, cause: inMaps });
     return;
   }
   if (!isShort && !(isLong && isWithdrawn)) return;

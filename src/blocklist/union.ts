@@ -15,7 +15,10 @@ export function ledgerEnd(now: number, seconds: number | null): number {
 export function endsOfUnion(union: Union, ledgerNow: number, dropNow: bigint): Ends {
   const endOf = (end: number): bigint => {
     if (end === never) return dropNever;
-    return end === forEver ? dropForEver : dropNow + BigInt(Math.round(end - ledgerNow)) * 1_000_000n;
+    if (end === forEver) return dropForEver;
+    // The clock of drops counts to 584 years: what is later is for ever, and what was over before it began is over.
+    const until = dropNow + BigInt(Math.round(end - ledgerNow)) * 1_000_000n;
+    return until < 1n ? 1n : until > dropForEver ? dropForEver : until;
   };
   return {
     dropUntil: endOf(union.dropEnd),

@@ -11,6 +11,7 @@ import { fromWall } from '../blocklist/ledger/clock.ts';
 import { keyOfTarget } from '../blocklist/ledger/key.ts';
 import type { Ledger } from '../blocklist/ledger/ledger.ts';
 import { type CauseId, type Claim, forEver, never, type SetCause } from '../blocklist/ledger/record.ts';
+import { finishWithdrawals } from '../blocklist/reconcile.ts';
 import { FalcodropError } from '../errors.ts';
 import { fault } from '../fault.ts';
 import { attachedIfindexes } from '../host/attached.ts';
@@ -116,6 +117,7 @@ export async function importTargets(call: Call): Promise<void> {
       recordRefusals(call, hand, { refused, count: counts.refused, owner, isOfFile: true });
     }
     if (ledger === null) throw hand.trouble ?? new FalcodropError('ledger_missing', 'there is no ledger');
+    if (terms.replace && !terms.isDryRun) await finishWithdrawals(hand.blocklist, ledger);
     const { planned, surplus } = plan(ledger, hand.blocklist.set, table, rows, terms, counts, nowMs);
     if (rows.length === 0 && surplus.length > 0 && !terms.isDryRun) {
       await ask(call, `The file names no target. End all ${surplus.length} claims of ${terms.feed}?`);

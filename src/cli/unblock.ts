@@ -3,6 +3,7 @@ import { comparePrefixes, formatPrefix, type Prefix } from '../address/prefix.ts
 import { type Entry, slice, type UnblockOutcome, type Withdrawal } from '../blocklist/blocklist.ts';
 import type { Owner } from '../blocklist/claims.ts';
 import { isLive } from '../blocklist/ledger/union.ts';
+import { finishWithdrawals } from '../blocklist/reconcile.ts';
 import { FalcodropError } from '../errors.ts';
 import { blocksOf } from './blocks.ts';
 import { type Call, flag, isRoot, stateDirOf } from './call.ts';
@@ -119,6 +120,7 @@ async function unblockChosen(call: Call, filters: Filters): Promise<void> {
   }
   const hand = openHand(call);
   try {
+    if (hand.ledger !== null && !isDryRun) await finishWithdrawals(hand.blocklist, hand.ledger);
     let chosen = choose(hand, filters, flag(call, 'allClaims'));
     if (!all) chosen = withoutForced(call, chosen, forced);
     const number = `${chosen.length} ${chosen.length === 1 && !all ? 'block' : 'blocks'}`;

@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { formatPrefix, parsePrefix } from '../../src/address/prefix.ts';
@@ -122,6 +122,16 @@ const rows: readonly Row[] = [
     after: [60, 0],
   },
   { name: 'unknown', claim: null, entry: [hour, 0], does: { adopted: 1 }, after: [hour, 0] },
+  { name: 'ended', claim: [-10, 0], entry: [-10, 0], does: { removed: 1 }, after: null },
+  { name: 'ended, the entry lives', claim: [-10, 0], entry: [hour, 0], does: { adopted: 1 }, after: [hour, 0] },
+  {
+    name: 'ended, the entry lives, to be removed if unknown',
+    claim: [-10, 0],
+    entry: [hour, 0],
+    foreign: 'remove',
+    does: { adopted: 1 },
+    after: [hour, 0],
+  },
   {
     name: 'unknown, to be removed',
     claim: null,
@@ -310,6 +320,26 @@ describe('reconcile', () => {
       expect(await run()).toEqual(nothing);
     }));
 
+  test('what somebody only watches for longer is not blocked by him when it is adopted', () =>
+    scene(async ({ ledger, booked, tell, run }) => {
+      const target = parsePrefix('192.0.2.7');
+      tell({ kind: 'wish', target, owner: 'feed:f', dropEnd: ledger.now() + 60_000, countEnd: never, cause: byTest });
+      // As a hand's --monitor leaves it that could not be written down.
+      inMaps(booked, '192.0.2.7', [60, hour], ownerBits.feed | ownerBits.hand);
+      expect(await run()).toEqual({ ...nothing, adopted: 1 });
+      const [, hand] = ledger.claimsOf(target);
+      expect(hand).toMatchObject({ owner: 'hand', dropEnd: never });
+      expect(hand?.countEnd).toBeGreaterThan(ledger.now());
+    }));
+
+  test('an end that no clock reaches is for ever', () =>
+    scene(async ({ tell, run, seconds }) => {
+      const target = parsePrefix('192.0.2.8');
+      tell({ kind: 'wish', target, owner: 'hand', dropEnd: forEver - 1, countEnd: never, cause: byTest });
+      expect(await run()).toMatchObject({ set: 1 });
+      expect(seconds('192.0.2.8')).toEqual([null, 0]);
+    }));
+
   test('more than one slice, two reconciles at once', () =>
     scene(async ({ lab, ledger, booked, tell, run, seconds }) => {
       const targets = Array.from({ length: 700 }, (_, i) => `198.18.${i >> 8}.${i & 255}`);
@@ -321,6 +351,22 @@ describe('reconcile', () => {
       expect(both.every(({ adopted, removed }) => adopted === 0 && removed === 0)).toBe(true);
       for (const target of targets) expect(seconds(target)?.[0]).toBeGreaterThan(hour - 20);
       expect([...booked.entries()]).toHaveLength(700);
+    }));
+
+  test('a ledger that is lost in the middle of it costs no drop', () =>
+    scene(async ({ ledger, booked, tell, seconds }) => {
+      const targets = Array.from({ length: 600 }, (_, i) => `198.18.${i >> 8}.${i & 255}`);
+      tell(...targets.map((target) => inLedger(ledger, target, [hour, 0])));
+      for (const target of targets.slice(1)) inMaps(booked, target, [hour, 0]);
+      // The first is missing in the maps, and mended in the first slice.
+      const onMended = ({ mending }: Mended): void => {
+        if (mending !== 'set') return;
+        for (const suffix of ['', '-wal', '-shm']) rmSync(`${ledger.path}${suffix}`);
+      };
+      await reconcile(booked, ledger, { foreign: 'adopt', settleMs: 100, onMended });
+      for (const target of targets) expect(seconds(target)?.[0], target).toBeGreaterThan(hour - 20);
+      expect(await reconcile(booked, ledger, { foreign: 'adopt', settleMs: 100 })).toEqual(nothing);
+      expect([...ledger.claims()]).toHaveLength(600);
     }));
 
   test('a block that is being made meanwhile is no foreign one', () =>

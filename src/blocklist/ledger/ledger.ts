@@ -252,14 +252,15 @@ export class Ledger {
       const isWithdrawn = claims.some((claim) => claim.withdrawnAt !== null);
       targets.push({ target: targetOfKey(key), claims, union: unionOf(claims, now), isWithdrawn });
     };
-    for (const row of this.#rows({ sql, values: [after ?? Buffer.alloc(0)] }, (each) => each as ClaimRow)) {
-      if (key === null || Buffer.compare(key, row.target) !== 0) {
+    const read = (row: unknown): [Uint8Array, Claim] => [(row as ClaimRow).target, claimFromRow(row)];
+    for (const [of, claim] of this.#rows({ sql, values: [after ?? Buffer.alloc(0)] }, read)) {
+      if (key === null || Buffer.compare(key, of) !== 0) {
         finish();
         if (targets.length === limit) return { targets, next: key };
-        key = row.target;
+        key = of;
         claims = [];
       }
-      claims.push(claimOf(row));
+      claims.push(claim);
     }
     finish();
     return { targets, next: null };

@@ -34,7 +34,11 @@ export interface ClaimRow {
 export const claimColumns =
   'claims.target, claims.owner, claims.drop_end, claims.count_end, claims.scope, claims.begun, claims.cause, claims.withdrawn';
 
+/** RangeError for what nobody can have written: the row is damaged. */
 export function claimOf(row: ClaimRow): Claim {
+  for (const number of [row.drop_end, row.count_end, row.scope]) {
+    if (!Number.isSafeInteger(number) || number < 0) throw new RangeError(`${number} is no end and no scope`);
+  }
   return {
     target: targetOfKey(row.target),
     owner: row.owner as Owner,
@@ -117,7 +121,7 @@ export function historyOf(row: unknown): HistoryRow {
 export function historyQuery(filter: HistoryFilter): Query {
   const where = new Conditions();
   where.common('history', filter);
-  const { mode, rule, since, until, action, about, exactly } = filter;
+  const { mode, rule, since, until, from, to, action, about, exactly } = filter;
   if (about !== undefined) where.about(about);
   if (exactly !== undefined) where.add('history.target = ?', keyOfTarget(exactly));
   if (action !== undefined) where.add('history.action = ?', action);
@@ -125,6 +129,8 @@ export function historyQuery(filter: HistoryFilter): Query {
   if (mode === 'monitor') where.add('history.drop_end = 0 AND history.count_end > 0');
   if (since !== undefined) where.add('history.wall >= ?', since);
   if (until !== undefined) where.add('history.wall < ?', until);
+  if (from !== undefined) where.add('history.at >= ?', from);
+  if (to !== undefined) where.add('history.at < ?', to);
   if (rule !== undefined) where.add('history.rule = ?', rule);
   const newest = where.query('SELECT * FROM history', 'ORDER BY id DESC', filter.limit);
   if (filter.oldestFirst !== true) return newest;

@@ -246,6 +246,9 @@ export interface HistoryFilter extends Filter {
   /** What was done to this target itself. */
   readonly exactly?: Prefix;
   readonly action?: Action;
+  /** Ledger time: what has passed since, whatever the wall clock showed then and shows now. From included, to excluded. */
+  readonly from?: number;
+  readonly to?: number;
   /** Newest first by default; with a limit it is the newest that remain either way. */
   readonly oldestFirst?: boolean;
 }

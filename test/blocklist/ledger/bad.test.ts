@@ -42,6 +42,17 @@ describe('a bad ledger', () => {
     expect(openLedger(stateDir).isNew).toBe(true);
   });
 
+  test.each([-1, 2 ** 60, 0.5])('with an end that nobody wrote, %s', (end) => {
+    const stateDir = filled(3);
+    const database = new Database(ledgerPath(stateDir));
+    database.prepare('UPDATE claims SET drop_end = ? WHERE target = (SELECT min(target) FROM claims)').run(end);
+    database.close();
+    const ledger = openLedger(stateDir);
+    expect(failureOf(() => [...ledger.claims({ state: 'any' })]).code).toBe('ledger_corrupt');
+    expect(failureOf(() => ledger.targets(null, 10)).code).toBe('ledger_corrupt');
+    ledger.close();
+  });
+
   test.each([false, true])('whose log is left alone is not begun anew in silence (empty file: %s)', (isEmpty) => {
     const stateDir = freshStateDir();
     const ledger = openLedger(stateDir);
