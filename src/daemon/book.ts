@@ -32,6 +32,9 @@ export function openBook({ pinDir, stateDir, logger, onOpen }: BookOptions): Dae
       if (opened.movedAside !== null)
         logger.error({ movedAside: opened.movedAside }, 'a damaged ledger was moved aside');
       else logger.info({ isNew: opened.isNew }, 'ledger');
+      const { deleted } = opened;
+      if (deleted.length > 0)
+        logger.warn({ deleted }, 'old ledgers and copies were deleted, the newest three are kept');
       onOpen(opened);
     },
     onTrouble: (error, waiting) => {

@@ -1,5 +1,5 @@
 /** What the guard refuses to a hand stands in the history and in the audit: who, what, why. */
-import { existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { objects } from '../cli/falcodrop.ts';
@@ -104,6 +104,21 @@ test('what a member does he hears once is not in the file; it is in the history'
   }
   expect(readFileSync(auditFile(), 'utf8')).toBe(lines);
   expect(edge.json(0, ['history', '203.0.113.50']).said).toHaveLength(2);
+});
+
+test('a fourth damaged ledger: the oldest goes, and that is said', () => {
+  const path = join(edge.stateDir, 'ledger.db');
+  for (const time of ['20200101T000000Z', '20210101T000000Z', '20220101T000000Z'])
+    writeFileSync(`${path}.bad-${time}`, '');
+  const before = readFileSync(path);
+  writeFileSync(path, 'no ledger '.repeat(2000));
+  const { stderr, status } = edge.run(['reconcile']);
+  expect({ status, stderr }).toMatchObject({ status: 0 });
+  expect(stderr).toMatch(/newest three are kept; deleted: ledger\.db\.bad-20200101T000000Z/);
+  expect(readdirSync(edge.stateDir).filter((name) => /\.bad-\d{8}T\d{6}Z$/.test(name))).toHaveLength(3);
+  rmSync(`${path}-wal`, { force: true });
+  rmSync(`${path}-shm`, { force: true });
+  writeFileSync(path, before);
 });
 
 test('without a ledger that can be used: in the audit alone, and nothing else is said', () => {
