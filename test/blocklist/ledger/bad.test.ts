@@ -236,6 +236,7 @@ describe('old ones', () => {
 
   test('the one that was moved just now stays, under a clock that was ahead for the others', () => {
     const stateDir = freshStateDir();
+    openLedger(stateDir).close();
     put(stateDir, ...['1', '2', '3'].map((n) => `ledger.db.bad-2036010${n}T000000Z`));
     const latest = 'ledger.db.bad-20261107T120000Z';
     put(stateDir, latest);
