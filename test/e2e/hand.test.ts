@@ -21,6 +21,7 @@ import { Ledger } from '../../src/blocklist/ledger/ledger.ts';
 import type { AlertCause } from '../../src/blocklist/ledger/record.ts';
 import { command, type Ended, objects } from '../cli/falcodrop.ts';
 import { type Lab, openLab } from '../kernel/lab.ts';
+import { makeAfresh } from './afresh.ts';
 
 const uplink = 'up0';
 
@@ -37,6 +38,7 @@ beforeAll(() => {
     { namespace: peer, name: 'x0', exact: true, addresses: ['198.51.100.66/24'] },
   );
   stateDir = join(lab.directory, 'state');
+  attachAnew = makeAfresh({ lab, namespace: edge, stateDir, attachAnew: attachFirst });
 });
 afterAll(() => lab.close());
 
@@ -67,13 +69,14 @@ function json(status: number, args: readonly string[], ways: Ways = {}) {
   return { said: objects(done.stdout), errors: objects(done.stderr) };
 }
 
-function attachAnew(...options: string[]): void {
+function attachFirst(): void {
   if (existsSync(lab.pinDir)) expect(hand(['detach', '--all', '--purge']).status).toBe(0);
   rmSync(stateDir, { recursive: true, force: true });
-  expect(hand(['attach', uplink, '--addresses', '4096', '--prefixes', '1024', ...options])).toMatchObject({
-    status: 0,
-  });
+  expect(hand(['attach', uplink, '--addresses', '4096', '--prefixes', '1024'])).toMatchObject({ status: 0 });
 }
+
+/** A fresh set with the interface attached. */
+let attachAnew: () => void;
 
 const file = (name: string, text: string): string => {
   const path = join(lab.directory, name);
