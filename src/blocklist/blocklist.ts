@@ -12,13 +12,13 @@ import { formatPrefix, hostPrefix, isHost, maskPrefix, type Prefix } from '../ad
 import { FalcodropError } from '../errors.ts';
 import { fault } from '../fault.ts';
 import { endAfter } from '../kernel/clock.ts';
-import { type BlockValue, never, ownerBits } from '../kernel/layout.ts';
+import { type BlockValue, block_owner, isWithdrawn, never, ownerBits } from '../kernel/layout.ts';
 import { type FileLock, isNativeError, native } from '../kernel/native.ts';
 import { notReachable, type PinPaths, requirePins } from '../kernel/pins.ts';
 import { type BlockMapName, blockMapNames, PinnedSet } from '../kernel/set.ts';
 import { type Book, kindOf, noBook, type Owner, type Wish } from './claims.ts';
 import { type Entry, entryOf } from './entry.ts';
-import type { Cause, CauseId, WishEvent, WithdrawEvent } from './ledger/record.ts';
+import type { Cause, CauseId, LedgerEvent, Outcome, WishEvent, WithdrawEvent } from './ledger/record.ts';
 import { unionOf } from './ledger/union.ts';
 import { type Ends, endsOfUnion, ledgerEnd, unite } from './union.ts';
 
@@ -36,8 +36,31 @@ export interface BlockOutcome {
 export interface UnblockOutcome {
   /** As it was; null when there was none. */
   readonly before: Entry | null;
+  /** Whose claims ended. */
+  readonly ended: readonly Owner[];
   /** Whose claims go on. */
   readonly remaining: readonly Owner[];
+}
+
+/** The maps are changed and the ledger is not. */
+export class UnrecordedError extends FalcodropError {
+  readonly outcomes: readonly UnblockOutcome[];
+  /** No reconcile brings it back. */
+  readonly isKept: boolean;
+
+  constructor(outcomes: readonly UnblockOutcome[], isKept: boolean, cause: FalcodropError) {
+    const fate = isKept
+      ? 'it stays unblocked until this host reboots, and falcodrop reconcile writes it down as soon as the ledger can be written'
+      : 'IT COMES BACK with the next reconcile, unless it is unblocked again when the ledger can be written';
+    super(
+      cause.code,
+      `unblocked, but that could not be written down: ${cause.message}`,
+      cause.hint === undefined ? fate : `${fate}; ${cause.hint.replace(/^drops go on; /, '')}`,
+      cause,
+    );
+    this.outcomes = outcomes;
+    this.isKept = isKept;
+  }
 }
 
 export interface Withdrawal {
@@ -51,6 +74,8 @@ export interface Withdrawal {
 /** Entries handled while the lock is held once. */
 export const slice = 512;
 
+const everyKind = ownerBits.hand | ownerBits.policy | ownerBits.feed;
+
 /** How long a hand waits for the lock; slices hold it for milliseconds. */
 const handPatienceMs = 10_000;
 
@@ -60,6 +85,8 @@ const settlePatienceMs = 60_000;
 interface Pending {
   readonly wish: Wish;
   readonly ends: Ends;
+  /** When it was written into the map, drop clock. */
+  readonly since: bigint;
   /** For the ledger, of the moment when the map was written. */
   readonly event: WishEvent;
 }
@@ -73,6 +100,7 @@ export class Blocklist {
   /** Automatic blocks not yet seen under the lock, by target; of one owner's in one mode the longest. */
   #unsettled = new Map<string, Map<string, Pending>>();
   #settling: Promise<void> | null = null;
+  #heldMs = 0;
 
   /** Throws `pin_dir_missing`, `not_permitted`, `layout_mismatch`. Adopts whatever is pinned: the maps are the truth. */
   static open(
@@ -93,6 +121,11 @@ export class Blocklist {
   /** The set in force, for those who only look. */
   get set(): PinnedSet {
     return this.#set;
+  }
+
+  /** How long {@link locked} held the lock the last time. */
+  get heldMs(): number {
+    return this.#heldMs;
   }
 
   /**
@@ -116,33 +149,48 @@ export class Blocklist {
    * owner's claim exactly; others' go on; with `undo` the history says that it was undone. One hold of the lock and one
    * transaction: at most {@link slice} wishes. What can not be done (`map_full`) stands in its place among the outcomes. The
    * map is written first: an error of the ledger (`ledger_*`) is thrown with everything in force. Throws `lock_busy`.
+   *
+   * Map and ledger are changed under the lock, so that their order is one; the disk is waited for when it is free again. What
+   * lies between is lost only with the kernel, and the maps with it. With `isSynced` false the caller waits for the disk, with
+   * the book's `sync`, and acknowledges nothing before.
    */
-  blockMany(
+  async blockMany(
     wishes: readonly Wish[],
-    { replace = false, undo = false }: { replace?: boolean; undo?: boolean } = {},
+    { replace = false, undo = false, isSynced = true }: { replace?: boolean; undo?: boolean; isSynced?: boolean } = {},
   ): Promise<(BlockOutcome | FalcodropError)[]> {
     if (wishes.length > slice) throw new RangeError(`at most ${slice} targets at once`);
-    return this.locked(async (set) => {
+    const outcomes = await this.locked(async (set) => {
       fault('block.begun');
       const events: WishEvent[] = [];
-      const outcomes = wishes.map((wish): BlockOutcome | FalcodropError => {
-        const ends = endsOf(wish, set.now());
+      // One moment for all of them, in both times.
+      const [now, at] = [set.now(), this.#book.now()];
+      const done = wishes.map((wish): BlockOutcome | FalcodropError => {
+        const ends = endsOf(wish, now);
         try {
           const status = replace ? this.#replace(set, wish, ends) : this.#raise(set, wish.target, ends);
           const value = set.lookup(wish.target);
           if (value === null) return vanished(wish.target);
-          events.push({ ...this.#eventOf(wish), replace, undo });
-          return { status, entry: entryOf(wish.target, value, set.now()) };
+          events.push({ ...eventOf(wish, at), replace, undo });
+          return { status, entry: entryOf(wish.target, value, now) };
         } catch (error) {
           if (error instanceof FalcodropError && error.code === 'map_full') return error;
           throw error;
         }
       });
       fault('block.mapped');
-      await this.#book.record(events);
-      fault('block.recorded');
-      return outcomes;
+      await this.#enter(events);
+      return done;
     });
+    fault('block.entered');
+    if (isSynced) this.#book.sync?.();
+    fault('block.recorded');
+    return outcomes;
+  }
+
+  /** Under the lock: as quick as the book can. */
+  #enter(events: readonly LedgerEvent[]): readonly Outcome[] | Promise<readonly Outcome[]> {
+    const book = this.#book;
+    return book.enter === undefined ? book.record(events) : book.enter(events);
   }
 
   /**
@@ -187,51 +235,82 @@ export class Blocklist {
   /** One of {@link unblockMany}. */
   async unblock(target: Prefix, withdrawal: Withdrawal): Promise<UnblockOutcome> {
     const [outcome] = await this.unblockMany([target], withdrawal);
-    return outcome ?? { before: null, remaining: [] };
+    return outcome ?? { before: null, ended: [], remaining: [] };
   }
 
   /**
    * Ends claims: in the ledger first, where a tombstone stays until the map's entry was seen gone, then in the maps, where an
-   * entry goes or becomes what the other claims wish. At most {@link slice} targets. When the ledger can not be written the
-   * maps are changed all the same, for a hand in need, and its error is thrown: the block may come back with a reconcile.
+   * entry goes or becomes what the other claims wish. At most {@link slice} targets.
+   *
+   * When the ledger can not be written the maps are changed all the same, for a hand in need, and {@link UnrecordedError} is
+   * thrown. The entry stays in its map then, ended, and marked as withdrawn: reconcile writes that down and does not set it
+   * again (OWNER_WITHDRAWN in bpf/abi.h). Only kinds of owners fit into it: where one owner alone was meant, or the map is
+   * full, the block comes back with a reconcile, and the error says that.
    */
-  unblockMany(
+  async unblockMany(
     targets: readonly Prefix[],
     { owners = 'all_but_feeds', action = 'withdrawn', cause }: Withdrawal,
   ): Promise<UnblockOutcome[]> {
     if (targets.length > slice) throw new RangeError(`at most ${slice} targets at once`);
-    return this.locked(async (set) => {
+    const book = this.#book;
+    const done = await this.locked(async (set) => {
       fault('unblock.begun');
-      const book = this.#book;
       const known = targets.map((target) => {
         this.#unsettled.delete(formatPrefix(target));
         const value = set.lookup(target);
-        return { target, value, isThere: value !== null || book.claimsOf(target).length > 0 };
+        // A ledger that can not be asked may want it.
+        return { target, value, isThere: value !== null || book.trouble !== null || hasClaims(book, target) };
       });
       const there = known.filter(({ isThere }) => isThere);
-      let trouble: unknown = null;
+      let trouble: FalcodropError | null = null;
+      let written: readonly Outcome[] = [];
       try {
-        await book.record(there.map(({ target }) => ({ kind: 'withdraw', target, owners, action, cause })));
+        written = await this.#enter(there.map(({ target }) => ({ kind: 'withdraw', target, owners, action, cause })));
       } catch (error) {
+        if (!(error instanceof FalcodropError)) throw error;
         trouble = error;
       }
       fault('unblock.recorded');
+      let isKept = true;
+      let nth = 0;
+      const [now, at] = trouble === null ? [set.now(), book.now()] : [set.now(), 0];
       const outcomes = known.map(({ target, value, isThere }): UnblockOutcome => {
-        if (!isThere) return { before: null, remaining: [] };
-        const union = trouble === null ? unionOf(book.claimsOf(target), book.now()) : null;
-        if (union !== null) this.#setExactly(set, target, endsOfUnion(union, book.now(), set.now()));
+        if (!isThere) return { before: null, ended: [], remaining: [] };
+        const before = value === null ? null : entryOf(target, value, now);
+        if (trouble !== null) {
+          isKept = this.#endUnrecorded(set, target, owners) && isKept;
+          return { before, ended: [], remaining: [] };
+        }
+        const union = unionOf(book.claimsOf(target), at);
+        if (union !== null) this.#setExactly(set, target, endsOfUnion(union, at, now));
         else set.remove(target);
-        return {
-          before: value === null ? null : entryOf(target, value, set.now()),
-          remaining: union === null ? [] : union.owners,
-        };
+        return { before, ended: written[nth++]?.owners ?? [], remaining: union === null ? [] : union.owners };
       });
       fault('unblock.mapped');
       this.#unhint(set, targets);
       fault('unblock.unhinted');
-      if (trouble !== null) throw trouble;
-      return outcomes;
+      return { outcomes, trouble, isKept };
     });
+    if (done.trouble !== null) throw new UnrecordedError(done.outcomes, done.isKept, done.trouble);
+    fault('unblock.entered');
+    book.sync?.();
+    return done.outcomes;
+  }
+
+  /** Drops nothing any more. False when the next reconcile brings it back. */
+  #endUnrecorded(set: PinnedSet, target: Prefix, owners: Withdrawal['owners']): boolean {
+    const kinds = owners === 'all' ? everyKind : owners === 'all_but_feeds' ? everyKind & ~ownerBits.feed : null;
+    try {
+      if (kinds !== null) {
+        const mark = { dropUntil: never, countUntil: set.now(), action: 0, scope: 0 };
+        this.#setExactly(set, target, { ...mark, owners: kinds | block_owner.OWNER_WITHDRAWN });
+        return true;
+      }
+    } catch (error) {
+      if (!(error instanceof FalcodropError) || error.code !== 'map_full') throw error;
+    }
+    set.remove(target);
+    return false;
   }
 
   /** Every entry, ended ones too until they are reaped; in the maps' own order. */
@@ -290,7 +369,7 @@ export class Blocklist {
   #ended(name: BlockMapName): Prefix[] {
     const now = this.#set.now();
     const ended: Prefix[] = [];
-    for (const { target, value } of this.#set.entries(name)) if (!isLive(value, now)) ended.push(target);
+    for (const { target, value } of this.#set.entries(name)) if (isOver(value, now)) ended.push(target);
     return ended;
   }
 
@@ -299,7 +378,7 @@ export class Blocklist {
       const now = set.now();
       const gone = targets.filter((target) => {
         const value = set.lookup(target);
-        return value !== null && !isLive(value, now) && set.remove(target);
+        return value !== null && isOver(value, now) && set.remove(target);
       });
       this.#unhint(set, gone);
       return gone;
@@ -319,7 +398,8 @@ export class Blocklist {
 
   /** Under the lock. A full map is reaped once before it refuses: what has ended must not keep an attacker's place. */
   #raise(set: PinnedSet, target: Prefix, ends: Ends): BlockStatus {
-    // Looked up first, for a trie before 6.13 ignores BPF_NOEXIST; then again, for a hash may be inserted to without the lock.
+    // A trie is looked up first, for before 6.13 it ignores BPF_NOEXIST; a hash may be inserted to without the lock.
+    if (isHost(target) && this.#insert(set, target, ends)) return 'blocked';
     for (let attempt = 0; attempt < 3; attempt++) {
       const before = set.lookup(target);
       if (before === null) {
@@ -365,7 +445,7 @@ export class Blocklist {
       for (const name of blockMapNames) {
         if (name.includes('cidr') === isHost(target)) continue;
         for (const entry of set.entries(name)) {
-          if (!isLive(entry.value, now) && set.remove(entry.target) && ++reaped >= slice) break;
+          if (isOver(entry.value, now) && set.remove(entry.target) && ++reaped >= slice) break;
         }
       }
       if (reaped === 0) throw error;
@@ -405,8 +485,9 @@ export class Blocklist {
     const claim = `${wish.owner} ${wish.mode}`;
     const before = ofTarget.get(claim);
     if (before !== undefined && lastEnd(before.ends) >= lastEnd(ends)) return;
-    const event = this.#eventOf(wish);
-    ofTarget.set(claim, { wish, ends, event: { ...event, unlessWithdrawnSince: event.at ?? 0 } });
+    const event = eventOf(wish, this.#book.now());
+    const since = this.#set.now();
+    ofTarget.set(claim, { wish, ends, since, event: { ...event, unlessWithdrawnSince: event.at ?? 0 } });
   }
 
   async #settleAll(): Promise<void> {
@@ -440,11 +521,14 @@ export class Blocklist {
       // Forgotten first: one that can not be done (a full map) is thrown once and does not hold up the others.
       this.#unsettled.delete(target);
       for (const pending of claims.values()) {
-        const { wish, ends, event } = pending;
-        if (this.#set.lookup(wish.target) === null) {
+        const { wish, ends, since, event } = pending;
+        const value = this.#set.lookup(wish.target);
+        if (value === null) {
           missing.push(pending);
           continue;
         }
+        // Unblocked since, which is not written down yet.
+        if (isWithdrawn(value, this.#set.now()) && value.countUntil >= since) continue;
         this.#raise(this.#set, wish.target, ends);
         events.push(event);
       }
@@ -468,14 +552,6 @@ export class Blocklist {
     if (this.#book.trouble !== null) void Promise.resolve(this.#book.record(events)).catch(() => undefined);
   }
 
-  #eventOf(wish: Wish): WishEvent {
-    const { target, owner, cause } = wish;
-    const at = this.#book.now();
-    const end = ledgerEnd(at, wish.seconds);
-    const isDrop = wish.mode === 'enforce';
-    return { kind: 'wish', at, target, owner, cause, dropEnd: isDrop ? end : 0, countEnd: isDrop ? 0 : end };
-  }
-
   /**
    * Runs `work` under the exclusive lock, on the set that is in force then. The lock is held until it resolves: slices, never
    * more than some milliseconds.
@@ -489,11 +565,13 @@ export class Blocklist {
         'find it (fuser, or lsof) and see what it waits for; it is freed when that process ends',
       );
     }
+    const begun = performance.now();
     try {
       this.followSuspend();
       return await work(this.#set);
     } finally {
       lock.release();
+      this.#heldMs = performance.now() - begun;
     }
   }
 
@@ -565,6 +643,29 @@ function lastEnd(ends: Ends): bigint {
 
 function isLive(value: BlockValue, now: bigint): boolean {
   return now < value.dropUntil || now < value.countUntil;
+}
+
+/** `at`: ledger time. */
+function eventOf(wish: Wish, at: number): WishEvent {
+  const { target, owner, cause } = wish;
+  const end = ledgerEnd(at, wish.seconds);
+  const isDrop = wish.mode === 'enforce';
+  return { kind: 'wish', at, target, owner, cause, dropEnd: isDrop ? end : 0, countEnd: isDrop ? 0 : end };
+}
+
+/** Ended, and nobody needs it any more: an unblock that is not written down has to be. */
+function isOver(value: BlockValue, now: bigint): boolean {
+  return !isLive(value, now) && !isWithdrawn(value, now);
+}
+
+/** Not asked for in vain: what a hand unblocks goes from the maps whether the ledger answers or not. */
+function hasClaims(book: Book, target: Prefix): boolean {
+  try {
+    return book.claimsOf(target).length > 0;
+  } catch (error) {
+    if (!(error instanceof FalcodropError)) throw error;
+    return true;
+  }
 }
 
 function endsOf(wish: Wish, now: bigint): Ends {

@@ -22,6 +22,13 @@ export interface Book {
   now(): number;
   /** On the disk when it resolves. Outcomes in the order of the events; none when nothing is kept. */
   record(events: readonly LedgerEvent[]): Promise<readonly Outcome[]> | readonly Outcome[];
+  /**
+   * In two steps, for those who write under the lock: entered, they are seen by all in this order; on the disk they are only
+   * after {@link sync}, which waits for it. Absent where `record` does not wait on the caller's thread.
+   */
+  readonly enter?: (events: readonly LedgerEvent[]) => readonly Outcome[];
+  /** All that was entered is on the disk when it returns; nothing is acknowledged before. */
+  readonly sync?: () => void;
   /** Why nothing can be written now; null when it can. */
   readonly trouble: Error | null;
   claimsOf(target: Prefix): readonly Claim[];

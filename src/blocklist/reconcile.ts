@@ -7,6 +7,7 @@
  *   live claims, entry missing or ends too early   the entry is set to their union
  *   live claims, entry ends later                  the surplus is adopted as a claim of the kind its bits say
  *   no live claim, tombstone                       the entry goes, then the tombstone
+ *   an entry marked as withdrawn                   claims of the kinds that were meant are withdrawn, then the entry goes
  *   ended claims alone                             they go from the ledger
  *   ended claims, entry lives on                   they go, and the rest of it is adopted
  *   an entry the ledger knows nothing of           adopted, or removed where `foreign` says so
@@ -14,7 +15,13 @@
 import { isHost, type Prefix } from '../address/prefix.ts';
 import { fault } from '../fault.ts';
 import { secondsLeft } from '../kernel/clock.ts';
-import { type BlockValue, type OwnerKind, ownerKinds } from '../kernel/layout.ts';
+import {
+  type BlockValue,
+  isWithdrawn as isUnwritten,
+  type OwnerKind,
+  ownerBits,
+  ownerKinds,
+} from '../kernel/layout.ts';
 import { blockMapNames, type PinnedSet } from '../kernel/set.ts';
 import { type Blocklist, slice } from './blocklist.ts';
 import type { Owner } from './claims.ts';
@@ -72,7 +79,10 @@ export async function reconcile(blocklist: Blocklist, ledger: Ledger, options: R
   let after: Uint8Array | null = null;
   do {
     const { targets, next } = ledger.targets(after, slice);
-    if (targets.length > 0) await blocklist.locked((set) => mendSlice(set, ledger, targets, options, tell));
+    if (targets.length > 0) {
+      const isWritten = await blocklist.locked((set) => mendSlice(set, ledger, targets, options, tell));
+      if (isWritten) ledger.sync();
+    }
     fault('reconcile.sliced');
     after = next;
   } while (after !== null);
@@ -98,7 +108,7 @@ export async function finishWithdrawals(blocklist: Blocklist, ledger: Ledger): P
   };
   for (let first = 0; first < left.length; first += slice) {
     const targets = left.slice(first, first + slice).map((target) => ({ target }));
-    await blocklist.locked((set) => mendSlice(set, ledger, targets, { foreign: 'adopt' }, count));
+    if (await blocklist.locked((set) => mendSlice(set, ledger, targets, { foreign: 'adopt' }, count))) ledger.sync();
   }
   return finished;
 }
@@ -110,15 +120,16 @@ export function changesOf({ stays_refused: _, ...counts }: Summary): number {
 
 type Tell = (target: Prefix, mending: Mending, more?: Pick<Mended, 'why' | 'claims'>) => void;
 
-/** Under the lock; claims are read anew, for the slice was read before it. */
+/** Under the lock; claims are read anew, for the slice was read before it. True when the ledger was written. */
 function mendSlice(
   set: PinnedSet,
   ledger: Ledger,
   targets: readonly Pick<TargetClaims, 'target'>[],
   { dryRun = false, refuses, forced, settleMs = defaultSettleMs }: ReconcileOptions,
   tell: Tell,
-): void {
+): boolean {
   const events: LedgerEvent[] = [];
+  const unwritten: Prefix[] = [];
   for (const { target } of targets) {
     const now = ledger.now();
     const claims = ledger.claimsOf(target);
@@ -127,6 +138,12 @@ function mendSlice(
     const union = unionOf(claims, now);
     const value = set.lookup(target);
     const isWithdrawn = claims.some(({ withdrawnAt }) => withdrawnAt !== null);
+    if (value !== null && isUnwritten(value, set.now())) {
+      tell(target, 'removed');
+      events.push(withdrawalOf(target, value));
+      unwritten.push(target);
+      continue;
+    }
     const held = value === null || isWithdrawn ? null : endsHeld(value, set.now(), now);
     if (union === null && held !== null && isBefore(now, Math.max(held.dropEnd, held.countEnd), now)) {
       // An extension that could not be written down yet: nobody has withdrawn anything.
@@ -151,9 +168,29 @@ function mendSlice(
       events.push({ kind: 'bury', target });
     }
   }
-  if (!dryRun && events.length > 0) ledger.apply(events);
+  if (dryRun) return false;
+  if (events.length > 0) ledger.commit(events);
   fault('reconcile.recorded');
+  for (const target of unwritten) {
+    const union = unionOf(ledger.claimsOf(target), ledger.now());
+    if (union === null) removeEntry(set, target);
+    else set.change('set', target, endsOfUnion(union, ledger.now(), set.now()));
+  }
+  return events.length > 0;
 }
+
+/** What a hand could not write down. Nobody's later block is among these claims: it would have made the entry live again. */
+function withdrawalOf(target: Prefix, { owners }: BlockValue): LedgerEvent {
+  const whose = (owners & ownerBits.feed) === 0 ? 'all_but_feeds' : 'all';
+  return { kind: 'withdraw', target, owners: whose, cause: unblocked };
+}
+
+const unblocked: SetCause = {
+  kind: 'adopted',
+  name: null,
+  hand: null,
+  reason: 'unblocked by a hand while the ledger could not be written',
+};
 
 interface Found {
   readonly target: Prefix;
@@ -293,9 +330,17 @@ async function mendForeign(blocklist: Blocklist, ledger: Ledger, options: Reconc
     const targets = unknown.slice(first, first + slice);
     await blocklist.locked((set) => {
       const events: LedgerEvent[] = [];
+      const unwritten: Prefix[] = [];
       for (const target of targets) {
         const value = set.lookup(target);
         if (value === null || ledger.claimsOf(target).length > 0) continue;
+        if (isUnwritten(value, set.now())) {
+          // Of claims that the ledger has not heard of yet: its tombstone outlives them.
+          tell(target, 'removed');
+          events.push(withdrawalOf(target, value));
+          unwritten.push(target);
+          continue;
+        }
         const now = ledger.now();
         const held = endsHeld(value, set.now(), now);
         if (held.dropEnd <= now && held.countEnd <= now) continue; // ended: the reaper's
@@ -309,9 +354,12 @@ async function mendForeign(blocklist: Blocklist, ledger: Ledger, options: Reconc
         const owner = ownerOf(ownerKinds(value.owners));
         events.push({ kind: 'wish', target, owner, ...held, adopted: true, cause: inMaps });
       }
-      if (options.dryRun !== true && events.length > 0) ledger.apply(events);
-      fault('reconcile.adopted');
+      if (options.dryRun === true) return;
+      if (events.length > 0) ledger.commit(events);
+      for (const target of unwritten) removeEntry(set, target);
     });
+    if (options.dryRun !== true) ledger.sync();
+    fault('reconcile.adopted');
   }
 }
 

@@ -140,6 +140,8 @@ export function bookOf(ledger: Ledger): Book {
   return {
     now: () => ledger.now(),
     record: (events) => (events.length === 0 ? [] : ledger.apply(events)),
+    enter: (events) => (events.length === 0 ? [] : ledger.commit(events)),
+    sync: () => ledger.sync(),
     trouble: null,
     claimsOf: (target) => ledger.claimsOf(target),
   };

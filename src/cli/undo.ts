@@ -106,13 +106,14 @@ function findReversals(ledger: Ledger, { within, owner = 'policy', rule, since, 
 }
 
 /** One action: one cause, one reason. */
-async function revert({ blocklist, because }: Hand, ledger: Ledger, reversals: readonly Reversal[], since: string) {
+async function revert(hand: Hand, ledger: Ledger, reversals: readonly Reversal[], since: string) {
+  const { blocklist, because } = hand;
   const cause = because(`undo of what was done since ${since}`);
   const owners = new Set(reversals.map(({ owner }) => owner));
   for (const owner of owners) {
     const own = reversals.filter((reversal) => reversal.owner === owner);
     const gone = own.filter(({ back }) => back === null).map(({ target }) => target);
-    for await (const some of slicesOf(gone, ledger)) {
+    for await (const some of slicesOf(gone, hand)) {
       await blocklist.unblockMany(some, { owners: [owner], action: 'undone', cause });
     }
   }
@@ -137,7 +138,7 @@ async function revert({ blocklist, because }: Hand, ledger: Ledger, reversals: r
     [set, true],
     [raised, false],
   ] as const) {
-    for await (const some of slicesOf(wishes, ledger)) {
+    for await (const some of slicesOf(wishes, hand)) {
       const outcomes = await blocklist.blockMany(some, { replace, undo: replace });
       fault('undo.set');
       const failed = outcomes.find((outcome) => outcome instanceof FalcodropError);

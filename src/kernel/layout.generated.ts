@@ -18,7 +18,7 @@ export const layout = {
   change: { size: 48, members: { drop_until: [0, 8], count_until: [8, 8], operation: [16, 4], family: [20, 1], prefix_length: [21, 1], action: [22, 1], owners: [23, 1], scope: [24, 2], reserved: [26, 6], address: [32, 16] } },
 } as const;
 
-export const block_owner = { OWNER_HAND: 1, OWNER_POLICY: 2, OWNER_FEED: 4 } as const;
+export const block_owner = { OWNER_HAND: 1, OWNER_POLICY: 2, OWNER_FEED: 4, OWNER_WITHDRAWN: 128 } as const;
 export const hint_prefixes = { PREFIXES_V4: 1, PREFIXES_V6: 2 } as const;
 export const mode = { MODE_ENFORCE: 0, MODE_MONITOR: 1, MODE_OFF: 2 } as const;
 export const count_kind = { PASS_CLEAN: 0, PASS_ALLOWED: 1, PASS_MONITORED: 2, PASS_MODE_MONITOR: 3, PASS_MODE_OFF: 4, PASS_NOT_IP: 5, PASS_TAGS: 6, PASS_SHORT_LINK: 7, PASS_SHORT_IPV4: 8, PASS_SHORT_IPV6: 9, DROP_ADDRESS: 10, DROP_PREFIX: 11, ALSO_MALFORMED: 12, ALSO_SAMPLE_LOST: 13, COUNT_KINDS: 14 } as const;
