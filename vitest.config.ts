@@ -1,11 +1,25 @@
+import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 /**
- * Two projects, one after the other. `unit` runs in parallel; `kernel` (what loads programs, makes namespaces or measures)
- * runs one file at a time: its tests share CPUs with a packet generator, and the machine's kernel with each other.
+ * Three projects. `unit` and `kernel` run two files at a time; `kernel` loads programs and makes namespaces, maps and mounts of
+ * its own. `alone` comes after them, one file at a time: it floods or measures, or compares what belongs to the whole machine.
  * A test elsewhere that needs the kernel is named `*.kernel.test.ts`.
  */
 const kernel = ['test/{kernel,native,bpf,e2e}/**/*.test.ts', 'test/**/*.kernel.test.ts'];
+const alone = ['test/e2e/{gap,reboot,soak,traffic}.test.ts', 'test/native/netlink.test.ts'];
+
+/** Node of a test's processes keeps what it compiled (and stripped of types): hundreds of them start in a run. */
+const env = { NODE_COMPILE_CACHE: fileURLToPath(new URL('build/compile-cache', import.meta.url)) };
+
+const ofKernel = {
+  env,
+  pool: 'forks' as const,
+  // --expose-gc: handles must close when they are collected
+  execArgv: ['--expose-gc'],
+  testTimeout: 180_000,
+  hookTimeout: 180_000,
+};
 
 export default defineConfig({
   test: {
@@ -15,7 +29,9 @@ export default defineConfig({
           name: 'unit',
           include: ['test/**/*.test.ts'],
           exclude: kernel,
+          env,
           pool: 'forks',
+          maxWorkers: 2,
           testTimeout: 60_000,
           hookTimeout: 60_000,
           sequence: { groupOrder: 0 },
@@ -23,14 +39,20 @@ export default defineConfig({
       },
       {
         test: {
+          ...ofKernel,
           name: 'kernel',
           include: kernel,
-          pool: 'forks',
-          // --expose-gc: handles must close when they are collected
-          execArgv: ['--expose-gc'],
-          fileParallelism: false,
-          testTimeout: 180_000,
-          hookTimeout: 180_000,
+          exclude: alone,
+          maxWorkers: 2,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        test: {
+          ...ofKernel,
+          name: 'alone',
+          include: alone,
+          maxWorkers: 1,
           sequence: { groupOrder: 1 },
         },
       },

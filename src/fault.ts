@@ -12,7 +12,8 @@ export const faults = {
   'block.listed': "root's own list holds a forced claim; map and ledger know nothing of it",
   'block.begun': 'the lock is held; nothing is written',
   'block.mapped': 'the maps hold the block; the ledger does not',
-  'block.recorded': 'the ledger has committed; the command has not ended',
+  'block.entered': "the ledger has committed, and the lock is free; the ledger's log is not synced",
+  'block.recorded': 'the ledger is on the disk; the command has not ended',
   'extend.mapped': 'an entry was raised in place; the ledger has the earlier end',
   'replace.mapped': 'an entry was set exactly; the ledger has the former end',
 
@@ -21,6 +22,7 @@ export const faults = {
   'unblock.recorded': 'a tombstone is committed; the map still drops',
   'unblock.mapped': 'the entry is gone, or what the other claims wish; the tombstone stays',
   'unblock.unhinted': 'the hint of a family without prefixes is cleared',
+  'unblock.entered': "map and ledger are changed, and the lock is free; the ledger's log is not synced",
 
   'automatic.mapped': 'a new address went in without the lock; nobody has verified it',
   'automatic.raised': 'an entry was raised under the lock; nothing is written down',

@@ -8,20 +8,21 @@
  */
 
 import { bitsOf } from '../address/address.ts';
+import { everyPort } from '../address/port.ts';
 import { formatPrefix, hostPrefix, isHost, maskPrefix, type Prefix } from '../address/prefix.ts';
 import { FalcodropError } from '../errors.ts';
 import { fault } from '../fault.ts';
 import { endAfter } from '../kernel/clock.ts';
-import { type BlockValue, never, ownerBits } from '../kernel/layout.ts';
+import { type BlockValue, block_owner, isWithdrawn, never, ownerBits, ownerKinds } from '../kernel/layout.ts';
 import { type FileLock, isNativeError, native } from '../kernel/native.ts';
 import { notReachable, type PinPaths, requirePins } from '../kernel/pins.ts';
-import { rowOf } from '../kernel/scopes.ts';
+import { portsAt, rowOf } from '../kernel/scopes.ts';
 import { type BlockMapName, blockMapNames, PinnedSet } from '../kernel/set.ts';
 import { type Book, kindOf, noBook, type Owner, type Wish } from './claims.ts';
 import { type Entry, entryOf } from './entry.ts';
-import type { Cause, CauseId, WishEvent, WithdrawEvent } from './ledger/record.ts';
-import { unionOf } from './ledger/union.ts';
-import { type Ends, endsOfUnion, ledgerEnd, unite } from './union.ts';
+import type { Cause, CauseId, LedgerEvent, Outcome, WishEvent, WithdrawEvent } from './ledger/record.ts';
+import { isLive as isLiveClaim, type Stake, unionOf } from './ledger/union.ts';
+import { type Ends, endsHeld, endsOfUnion, ledgerEnd } from './union.ts';
 
 export type { Book, Owner, Wish } from './claims.ts';
 export type { Entry } from './entry.ts';
@@ -37,8 +38,31 @@ export interface BlockOutcome {
 export interface UnblockOutcome {
   /** As it was; null when there was none. */
   readonly before: Entry | null;
+  /** Whose claims ended. */
+  readonly ended: readonly Owner[];
   /** Whose claims go on. */
   readonly remaining: readonly Owner[];
+}
+
+/** The maps are changed and the ledger is not. */
+export class UnrecordedError extends FalcodropError {
+  readonly outcomes: readonly UnblockOutcome[];
+  /** No reconcile brings it back. */
+  readonly isKept: boolean;
+
+  constructor(outcomes: readonly UnblockOutcome[], isKept: boolean, cause: FalcodropError) {
+    const fate = isKept
+      ? 'it stays unblocked until this host reboots, and falcodrop reconcile writes it down as soon as the ledger can be written'
+      : 'IT COMES BACK with the next reconcile, unless it is unblocked again when the ledger can be written';
+    super(
+      cause.code,
+      `unblocked, but that could not be written down: ${cause.message}`,
+      cause.hint === undefined ? fate : `${fate}; ${cause.hint.replace(/^drops go on; /, '')}`,
+      cause,
+    );
+    this.outcomes = outcomes;
+    this.isKept = isKept;
+  }
 }
 
 export interface Withdrawal {
@@ -52,6 +76,11 @@ export interface Withdrawal {
 /** Entries handled while the lock is held once. */
 export const slice = 512;
 
+/** Between two readings of two clocks. */
+const toleranceNs = 1_000_000_000n;
+
+const everyKind = ownerBits.hand | ownerBits.policy | ownerBits.feed;
+
 /** How long a hand waits for the lock; slices hold it for milliseconds. */
 const handPatienceMs = 10_000;
 
@@ -61,6 +90,8 @@ const settlePatienceMs = 60_000;
 interface Pending {
   readonly wish: Wish;
   readonly ends: Ends;
+  /** When it was written into the map, drop clock. */
+  readonly since: bigint;
   /** For the ledger, of the moment when the map was written. */
   readonly event: WishEvent;
 }
@@ -74,6 +105,7 @@ export class Blocklist {
   /** Automatic blocks not yet seen under the lock, by target; of one owner's in one mode the longest. */
   #unsettled = new Map<string, Map<string, Pending>>();
   #settling: Promise<void> | null = null;
+  #heldMs = 0;
 
   /** Throws `pin_dir_missing`, `not_permitted`, `layout_mismatch`. Adopts whatever is pinned: the maps are the truth. */
   static open(
@@ -94,6 +126,11 @@ export class Blocklist {
   /** The set in force, for those who only look. */
   get set(): PinnedSet {
     return this.#set;
+  }
+
+  /** How long {@link locked} held the lock the last time. */
+  get heldMs(): number {
+    return this.#heldMs;
   }
 
   /**
@@ -117,33 +154,48 @@ export class Blocklist {
    * owner's claim exactly; others' go on; with `undo` the history says that it was undone. One hold of the lock and one
    * transaction: at most {@link slice} wishes. What can not be done (`map_full`) stands in its place among the outcomes. The
    * map is written first: an error of the ledger (`ledger_*`) is thrown with everything in force. Throws `lock_busy`.
+   *
+   * Map and ledger are changed under the lock, so that their order is one; the disk is waited for when it is free again. What
+   * lies between is lost only with the kernel, and the maps with it. With `isSynced` false the caller waits for the disk, with
+   * the book's `sync`, and acknowledges nothing before.
    */
-  blockMany(
+  async blockMany(
     wishes: readonly Wish[],
-    { replace = false, undo = false }: { replace?: boolean; undo?: boolean } = {},
+    { replace = false, undo = false, isSynced = true }: { replace?: boolean; undo?: boolean; isSynced?: boolean } = {},
   ): Promise<(BlockOutcome | FalcodropError)[]> {
     if (wishes.length > slice) throw new RangeError(`at most ${slice} targets at once`);
-    return this.locked(async (set) => {
+    const outcomes = await this.locked(async (set) => {
       fault('block.begun');
       const events: WishEvent[] = [];
-      const outcomes = wishes.map((wish): BlockOutcome | FalcodropError => {
-        const ends = endsOf(wish, set.now());
+      // One moment for all of them, in both times.
+      const [now, at] = [set.now(), this.#book.now()];
+      const done = wishes.map((wish): BlockOutcome | FalcodropError => {
         try {
+          const ends = endsOf(wish, now, rowOf(set, wish.ports ?? everyPort));
           const status = replace ? this.#replace(set, wish, ends) : this.#raise(set, wish.target, ends);
           const value = set.lookup(wish.target);
           if (value === null) return vanished(wish.target);
-          events.push({ ...this.#eventOf(wish), replace, undo });
-          return { status, entry: entryOf(wish.target, value, set.now()) };
+          events.push({ ...eventOf(wish, at), replace, undo });
+          return { status, entry: entryOf(wish.target, value, now) };
         } catch (error) {
-          if (error instanceof FalcodropError && error.code === 'map_full') return error;
+          if (error instanceof FalcodropError && isFull(error)) return error;
           throw error;
         }
       });
       fault('block.mapped');
-      await this.#book.record(events);
-      fault('block.recorded');
-      return outcomes;
+      await this.#enter(events);
+      return done;
     });
+    fault('block.entered');
+    if (isSynced) this.#book.sync?.();
+    fault('block.recorded');
+    return outcomes;
+  }
+
+  /** Under the lock: as quick as the book can. */
+  #enter(events: readonly LedgerEvent[]): readonly Outcome[] | Promise<readonly Outcome[]> {
+    const book = this.#book;
+    return book.enter === undefined ? book.record(events) : book.enter(events);
   }
 
   /**
@@ -153,8 +205,9 @@ export class Blocklist {
    */
   blockAtOnce(wish: Wish): BlockStatus | 'queued' {
     if (!isHost(wish.target)) throw new RangeError('prefixes are only blocked under the lock');
+    if (wish.ports !== undefined) throw new RangeError('what is limited to ports is only blocked under the lock');
     this.followSuspend();
-    const ends = endsOf(wish, this.#set.now());
+    const ends = endsOf(wish, this.#set.now(), 0);
     if (this.#insertUnlocked(wish.target, ends)) {
       fault('automatic.mapped');
       this.#remember(wish, ends);
@@ -188,52 +241,83 @@ export class Blocklist {
   /** One of {@link unblockMany}. */
   async unblock(target: Prefix, withdrawal: Withdrawal): Promise<UnblockOutcome> {
     const [outcome] = await this.unblockMany([target], withdrawal);
-    return outcome ?? { before: null, remaining: [] };
+    return outcome ?? { before: null, ended: [], remaining: [] };
   }
 
   /**
    * Ends claims: in the ledger first, where a tombstone stays until the map's entry was seen gone, then in the maps, where an
-   * entry goes or becomes what the other claims wish. At most {@link slice} targets. When the ledger can not be written the
-   * maps are changed all the same, for a hand in need, and its error is thrown: the block may come back with a reconcile.
+   * entry goes or becomes what the other claims wish. At most {@link slice} targets.
+   *
+   * When the ledger can not be written the maps are changed all the same, for a hand in need, and {@link UnrecordedError} is
+   * thrown. The entry stays in its map then, ended, and marked as withdrawn: reconcile writes that down and does not set it
+   * again (OWNER_WITHDRAWN in bpf/abi.h). Only kinds of owners fit into it: where one owner alone was meant, or the map is
+   * full, the block comes back with a reconcile, and the error says that.
    */
-  unblockMany(
+  async unblockMany(
     targets: readonly Prefix[],
     { owners = 'all_but_feeds', action = 'withdrawn', cause }: Withdrawal,
   ): Promise<UnblockOutcome[]> {
     if (targets.length > slice) throw new RangeError(`at most ${slice} targets at once`);
-    return this.locked(async (set) => {
+    const book = this.#book;
+    const done = await this.locked(async (set) => {
       fault('unblock.begun');
-      const book = this.#book;
       const known = targets.map((target) => {
         this.#unsettled.delete(formatPrefix(target));
         const value = set.lookup(target);
-        return { target, value, isThere: value !== null || book.claimsOf(target).length > 0 };
+        // A ledger that can not be asked may want it.
+        return { target, value, isThere: value !== null || book.trouble !== null || hasClaims(book, target) };
       });
       const there = known.filter(({ isThere }) => isThere);
-      let trouble: unknown = null;
+      let trouble: FalcodropError | null = null;
+      let written: readonly Outcome[] = [];
       try {
-        await book.record(there.map(({ target }) => ({ kind: 'withdraw', target, owners, action, cause })));
+        written = await this.#enter(there.map(({ target }) => ({ kind: 'withdraw', target, owners, action, cause })));
       } catch (error) {
+        if (!(error instanceof FalcodropError)) throw error;
         trouble = error;
       }
       fault('unblock.recorded');
+      let isKept = true;
+      let nth = 0;
+      const [now, at] = trouble === null ? [set.now(), book.now()] : [set.now(), 0];
       const outcomes = known.map(({ target, value, isThere }): UnblockOutcome => {
-        if (!isThere) return { before: null, remaining: [] };
-        const union = trouble === null ? unionOf(book.claimsOf(target), book.now()) : null;
-        if (union !== null)
-          this.#setExactly(set, target, endsOfUnion(union, book.now(), set.now(), rowOf(set, union.ports)));
+        if (!isThere) return { before: null, ended: [], remaining: [] };
+        const before = value === null ? null : entryOf(target, value, now);
+        if (trouble !== null) {
+          isKept = this.#endUnrecorded(set, target, owners) && isKept;
+          return { before, ended: [], remaining: [] };
+        }
+        const claims = book.claimsOf(target);
+        const union = unionOf(claims, at);
+        if (union !== null) this.#setExactly(set, target, endsOfUnion(union, at, now, rowOf(set, union.ports)));
         else set.remove(target);
-        return {
-          before: value === null ? null : entryOf(target, value, set.now()),
-          remaining: union === null ? [] : union.owners,
-        };
+        return { before, ended: written[nth++]?.owners ?? [], remaining: ownersOf(claims, at) };
       });
       fault('unblock.mapped');
       this.#unhint(set, targets);
       fault('unblock.unhinted');
-      if (trouble !== null) throw trouble;
-      return outcomes;
+      return { outcomes, trouble, isKept };
     });
+    if (done.trouble !== null) throw new UnrecordedError(done.outcomes, done.isKept, done.trouble);
+    fault('unblock.entered');
+    book.sync?.();
+    return done.outcomes;
+  }
+
+  /** Drops nothing any more. False when the next reconcile brings it back. */
+  #endUnrecorded(set: PinnedSet, target: Prefix, owners: Withdrawal['owners']): boolean {
+    const kinds = owners === 'all' ? everyKind : owners === 'all_but_feeds' ? everyKind & ~ownerBits.feed : null;
+    try {
+      if (kinds !== null) {
+        const mark = { dropUntil: never, countUntil: set.now(), action: 0, scope: 0 };
+        this.#setExactly(set, target, { ...mark, owners: kinds | block_owner.OWNER_WITHDRAWN });
+        return true;
+      }
+    } catch (error) {
+      if (!(error instanceof FalcodropError) || error.code !== 'map_full') throw error;
+    }
+    set.remove(target);
+    return false;
   }
 
   /** Every entry, ended ones too until they are reaped; in the maps' own order. */
@@ -292,7 +376,7 @@ export class Blocklist {
   #ended(name: BlockMapName): Prefix[] {
     const now = this.#set.now();
     const ended: Prefix[] = [];
-    for (const { target, value } of this.#set.entries(name)) if (!isLive(value, now)) ended.push(target);
+    for (const { target, value } of this.#set.entries(name)) if (isOver(value, now)) ended.push(target);
     return ended;
   }
 
@@ -301,7 +385,7 @@ export class Blocklist {
       const now = set.now();
       const gone = targets.filter((target) => {
         const value = set.lookup(target);
-        return value !== null && !isLive(value, now) && set.remove(target);
+        return value !== null && isOver(value, now) && set.remove(target);
       });
       this.#unhint(set, gone);
       return gone;
@@ -321,7 +405,8 @@ export class Blocklist {
 
   /** Under the lock. A full map is reaped once before it refuses: what has ended must not keep an attacker's place. */
   #raise(set: PinnedSet, target: Prefix, ends: Ends): BlockStatus {
-    // Looked up first, for a trie before 6.13 ignores BPF_NOEXIST; then again, for a hash may be inserted to without the lock.
+    // A trie is looked up first, for before 6.13 it ignores BPF_NOEXIST; a hash may be inserted to without the lock.
+    if (isHost(target) && this.#insert(set, target, ends)) return 'blocked';
     for (let attempt = 0; attempt < 3; attempt++) {
       const before = set.lookup(target);
       if (before === null) {
@@ -329,7 +414,10 @@ export class Blocklist {
         continue;
       }
       const wasLive = isLive(before, set.now());
-      const change = set.change('raise', target, ends);
+      const isOther = wasLive && before.scope !== ends.scope;
+      const united = isOther ? this.#united(set, target, before, ends) : ends;
+      if (united === null) return 'unchanged';
+      const change = set.change(isOther ? 'set' : 'raise', target, united);
       if (change === 'absent') continue;
       fault('extend.mapped');
       return wasLive ? (change === 'changed' ? 'extended' : 'unchanged') : 'blocked';
@@ -342,15 +430,35 @@ export class Blocklist {
     if (before === null || !isLive(before, set.now())) return this.#raise(set, wish.target, ends);
     const book = this.#book;
     const others = book.claimsOf(wish.target).filter(({ owner }) => owner !== wish.owner);
-    const union = unionOf(others, book.now());
+    const [now, at] = [set.now(), book.now()];
     // Without a ledger nobody knows whose an end is: the bits stay.
-    const rest =
-      union === null
-        ? { ...ends, owners: before.owners }
-        : endsOfUnion(union, book.now(), set.now(), rowOf(set, union.ports));
-    set.change('set', wish.target, unite(ends, rest));
+    let whole = { ...ends, owners: before.owners | ends.owners };
+    if (others.length > 0) {
+      const union = unionOf([...others, { ...stakeOf(set, ends, now, at), owner: wish.owner }], at);
+      if (union !== null) whole = endsOfUnion(union, at, now, rowOf(set, union.ports));
+    }
+    set.change('set', wish.target, whole);
     fault('replace.mapped');
     return 'replaced';
+  }
+
+  /**
+   * Under the lock: a live entry and a wish that is limited to other ports. What is in force counts as a claim of its own, for
+   * some of it may not be written down yet. What waits beside a wider one is in the ledger, and reconcile sets it when its turn
+   * has come. Null: nothing is to be changed.
+   */
+  #united(set: PinnedSet, target: Prefix, before: BlockValue, ends: Ends): Ends | null {
+    const [now, at] = [set.now(), this.#book.now()];
+    const stakes = [stakeOf(set, before, now, at), stakeOf(set, ends, now, at), ...this.#book.claimsOf(target)];
+    const union = unionOf(stakes, at);
+    if (union === null) return null;
+    const whole = endsOfUnion(union, at, now, rowOf(set, union.ports));
+    const isSame = (a: bigint, b: bigint): boolean => a === b || (a - b < toleranceNs && b - a < toleranceNs);
+    const isUnchanged =
+      whole.scope === before.scope &&
+      isSame(whole.dropUntil, before.dropUntil) &&
+      (whole.countUntil === never || isSame(whole.countUntil, before.countUntil));
+    return isUnchanged ? null : { ...whole, owners: before.owners | ends.owners };
   }
 
   /** Under the lock: an entry becomes exactly that, whether it was there or not. */
@@ -370,7 +478,7 @@ export class Blocklist {
       for (const name of blockMapNames) {
         if (name.includes('cidr') === isHost(target)) continue;
         for (const entry of set.entries(name)) {
-          if (!isLive(entry.value, now) && set.remove(entry.target) && ++reaped >= slice) break;
+          if (isOver(entry.value, now) && set.remove(entry.target) && ++reaped >= slice) break;
         }
       }
       if (reaped === 0) throw error;
@@ -395,7 +503,7 @@ export class Blocklist {
   #isLongEnough(wish: Wish, ends: Ends): boolean {
     if (wish.seconds === null) return false;
     const value = this.#set.lookup(wish.target);
-    if (value === null || (value.owners & ends.owners) !== ends.owners) return false;
+    if (value === null || value.scope !== 0 || (value.owners & ends.owners) !== ends.owners) return false;
     const grace = BigInt(Math.round((wish.seconds * 1e9) / 64));
     return value.dropUntil + grace >= ends.dropUntil && value.countUntil + grace >= ends.countUntil;
   }
@@ -410,8 +518,9 @@ export class Blocklist {
     const claim = `${wish.owner} ${wish.mode}`;
     const before = ofTarget.get(claim);
     if (before !== undefined && lastEnd(before.ends) >= lastEnd(ends)) return;
-    const event = this.#eventOf(wish);
-    ofTarget.set(claim, { wish, ends, event: { ...event, unlessWithdrawnSince: event.at ?? 0 } });
+    const event = eventOf(wish, this.#book.now());
+    const since = this.#set.now();
+    ofTarget.set(claim, { wish, ends, since, event: { ...event, unlessWithdrawnSince: event.at ?? 0 } });
   }
 
   async #settleAll(): Promise<void> {
@@ -445,11 +554,14 @@ export class Blocklist {
       // Forgotten first: one that can not be done (a full map) is thrown once and does not hold up the others.
       this.#unsettled.delete(target);
       for (const pending of claims.values()) {
-        const { wish, ends, event } = pending;
-        if (this.#set.lookup(wish.target) === null) {
+        const { wish, ends, since, event } = pending;
+        const value = this.#set.lookup(wish.target);
+        if (value === null) {
           missing.push(pending);
           continue;
         }
+        // Unblocked since, which is not written down yet.
+        if (isWithdrawn(value, this.#set.now()) && value.countUntil >= since) continue;
         this.#raise(this.#set, wish.target, ends);
         events.push(event);
       }
@@ -473,14 +585,6 @@ export class Blocklist {
     if (this.#book.trouble !== null) void Promise.resolve(this.#book.record(events)).catch(() => undefined);
   }
 
-  #eventOf(wish: Wish): WishEvent {
-    const { target, owner, cause } = wish;
-    const at = this.#book.now();
-    const end = ledgerEnd(at, wish.seconds);
-    const isDrop = wish.mode === 'enforce';
-    return { kind: 'wish', at, target, owner, cause, dropEnd: isDrop ? end : 0, countEnd: isDrop ? 0 : end };
-  }
-
   /**
    * Runs `work` under the exclusive lock, on the set that is in force then. The lock is held until it resolves: slices, never
    * more than some milliseconds.
@@ -494,11 +598,13 @@ export class Blocklist {
         'find it (fuser, or lsof) and see what it waits for; it is freed when that process ends',
       );
     }
+    const begun = performance.now();
     try {
       this.followSuspend();
       return await work(this.#set);
     } finally {
       lock.release();
+      this.#heldMs = performance.now() - begun;
     }
   }
 
@@ -572,14 +678,58 @@ function isLive(value: BlockValue, now: bigint): boolean {
   return now < value.dropUntil || now < value.countUntil;
 }
 
-function endsOf(wish: Wish, now: bigint): Ends {
+/** `at`: ledger time. */
+function eventOf(wish: Wish, at: number): WishEvent {
+  const { target, owner, cause } = wish;
+  const end = ledgerEnd(at, wish.seconds);
+  const isDrop = wish.mode === 'enforce';
+  return {
+    ...{ kind: 'wish', at, target, owner, cause, dropEnd: isDrop ? end : 0, countEnd: isDrop ? 0 : end },
+    ...(wish.ports === undefined ? {} : { ports: wish.ports }),
+    ...(wish.wishedSeconds === undefined ? {} : { wishedEnd: ledgerEnd(at, wish.wishedSeconds) }),
+  };
+}
+
+/** Ended, and nobody needs it any more: an unblock that is not written down has to be. */
+function isOver(value: BlockValue, now: bigint): boolean {
+  return !isLive(value, now) && !isWithdrawn(value, now);
+}
+
+/** Not asked for in vain: what a hand unblocks goes from the maps whether the ledger answers or not. */
+function hasClaims(book: Book, target: Prefix): boolean {
+  try {
+    return book.claimsOf(target).length > 0;
+  } catch (error) {
+    if (!(error instanceof FalcodropError)) throw error;
+    return true;
+  }
+}
+
+/** Nothing more fits: the map, or the rows of ports. */
+function isFull({ code }: FalcodropError): boolean {
+  return code === 'map_full' || code === 'scopes_full';
+}
+
+function stakeOf(set: PinnedSet, ends: Ends, now: bigint, at: number): Stake {
+  const [owner = 'hand'] = ownerKinds(ends.owners).map(
+    (kind): Owner => (kind === 'hand' ? kind : `${kind}:in the map`),
+  );
+  return { owner, ...endsHeld(ends, now, at), ports: portsAt(set, ends.scope), withdrawnAt: null };
+}
+
+function ownersOf(claims: readonly Stake[], at: number): Owner[] {
+  const live = claims.filter((claim) => claim.withdrawnAt === null && isLiveClaim(claim, at));
+  return [...new Set(live.map(({ owner }) => owner))];
+}
+
+function endsOf(wish: Wish, now: bigint, scope: number): Ends {
   const end = endAfter(now, wish.seconds);
   return {
     dropUntil: wish.mode === 'enforce' ? end : never,
     countUntil: wish.mode === 'monitor' ? end : never,
     action: 0,
     owners: ownerBits[kindOf(wish.owner)],
-    scope: 0,
+    scope,
   };
 }
 

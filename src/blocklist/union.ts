@@ -1,7 +1,8 @@
 /** Ends of claims in ledger time ↔ ends of the kernel's entry in drop-clock time. */
+import { secondsLeft } from '../kernel/clock.ts';
 import { type BlockValue, forEver as dropForEver, never as dropNever, ownerBits } from '../kernel/layout.ts';
 import { kindOf } from './claims.ts';
-import { forEver, never } from './ledger/record.ts';
+import { forEver, type Ends as LedgerEnds, never } from './ledger/record.ts';
 import type { Union } from './ledger/union.ts';
 
 export type Ends = Pick<BlockValue, 'dropUntil' | 'countUntil' | 'action' | 'owners' | 'scope'>;
@@ -15,7 +16,10 @@ export function ledgerEnd(now: number, seconds: number | null): number {
 export function endsOfUnion(union: Union, ledgerNow: number, dropNow: bigint, scope: number): Ends {
   const endOf = (end: number): bigint => {
     if (end === never) return dropNever;
-    return end === forEver ? dropForEver : dropNow + BigInt(Math.round(end - ledgerNow)) * 1_000_000n;
+    if (end === forEver) return dropForEver;
+    // The clock of drops counts to 584 years: what is later is for ever, and what was over before it began is over.
+    const until = dropNow + BigInt(Math.round(end - ledgerNow)) * 1_000_000n;
+    return until < 1n ? 1n : until > dropForEver ? dropForEver : until;
   };
   return {
     dropUntil: endOf(union.dropEnd),
@@ -26,13 +30,16 @@ export function endsOfUnion(union: Union, ledgerNow: number, dropNow: bigint, sc
   };
 }
 
-/** The later of each end. */
-export function unite(a: Ends, b: Ends): Ends {
-  const later = (x: bigint, y: bigint): bigint => (x > y ? x : y);
-  return {
-    ...a,
-    dropUntil: later(a.dropUntil, b.dropUntil),
-    countUntil: later(a.countUntil, b.countUntil),
-    owners: a.owners | b.owners,
+/** The kernel's ends in ledger time; what has ended, or never was, is {@link never}. */
+export function endsHeld(
+  value: Pick<BlockValue, 'dropUntil' | 'countUntil'>,
+  dropNow: bigint,
+  ledgerNow: number,
+): LedgerEnds {
+  const endOf = (end: bigint): number => {
+    const seconds = secondsLeft(end, dropNow);
+    if (seconds === null) return forEver;
+    return seconds === 0 ? never : ledgerNow + Math.round(seconds * 1000);
   };
+  return { dropEnd: endOf(value.dropUntil), countEnd: endOf(value.countUntil) };
 }

@@ -14,6 +14,7 @@ import {
   type InterfaceReport,
   inspectInterface,
   requireEthernet,
+  requireSizes,
   type Service,
   type XdpMode,
 } from '../kernel/attach.ts';
@@ -21,10 +22,11 @@ import { type ModeWish, modeNow, withMode } from '../kernel/mode.ts';
 import { native } from '../kernel/native.ts';
 import type { Sizes } from '../kernel/object.ts';
 import { isOwnMount, pinDirOf, pinPaths, requirePinPlace } from '../kernel/pins.ts';
+import { PinnedSet } from '../kernel/set.ts';
 import { changeSettings, lockRoot, type SettingsChange } from '../kernel/settings.ts';
 import { parseDuration } from '../time/duration.ts';
 import { readAccountId } from './account.ts';
-import { breakGlass, type Glass, readSigns } from './breakglass.ts';
+import { breakGlass, forgetBoots, type Glass, readSigns } from './breakglass.ts';
 import { type Call, flag, isRoot, stateDirOf, text } from './call.ts';
 import { attachedHere } from './circumstance.ts';
 import { failureOf } from './failure.ts';
@@ -34,6 +36,7 @@ import { clean } from './output/clean.ts';
 import { untilText } from './output/entry.ts';
 import { protectKernel } from './protect.ts';
 import { ask } from './question.ts';
+import type { Restored } from './reconcile.ts';
 import { runReconcile } from './reconcile-child.ts';
 import { openRootAudit } from './root-audit.ts';
 import { namedConfig, readConfig, storeSettings } from './settings.ts';
@@ -49,7 +52,7 @@ export async function attachInterfaces(call: Call): Promise<void> {
   const given = text(call, 'revertAfter');
   const revertAfter = given === undefined ? null : parseDuration(given);
   if (flag(call, 'check')) {
-    check(call, pinDir, names, mode);
+    check(call, pinDir, names, { mode, sizes });
     return;
   }
   if (!isRoot()) {
@@ -69,16 +72,23 @@ export async function attachInterfaces(call: Call): Promise<void> {
   const makesMaps = !existsSync(pinPaths(pinDir).current);
   const { service, notes: absent } = serviceOf(config.service);
   prepareLedger(call, service);
-  const glass = breakGlass(
-    readSigns({
-      configFile: resolve(namedConfig(call) ?? defaultConfigPath),
-      stateDir: stateDirOf(call.environment),
-      nowMs: call.clock.now(),
-    }),
-  );
-  if (glass.why !== null) call.answer.note(`${glass.why}: blocks are in mode ${glass.mode}`);
-  const restored: Note[] = [];
-  const restore = (): Promise<void> => restoreClaims(call, restored);
+  const boots = { stateDir: stateDirOf(call.environment), nowMs: call.clock.now() };
+  const isForgotten = text(call, 'mode') === 'enforce' && forgetBoots(boots);
+  const glass = breakGlass(readSigns({ ...boots, configFile: resolve(namedConfig(call) ?? defaultConfigPath) }));
+  const broken: Note[] = [];
+  if (glass.why !== null) {
+    const message = `${glass.why}: blocks are in mode ${glass.mode}${glass.remedy === null ? '' : `; ${glass.remedy}`}`;
+    broken.push({ code: 'glass_broken', message });
+  }
+  if (isForgotten) {
+    const message = `the starts before this one are forgotten: blocks are in mode ${glass.mode}`;
+    broken.push({ code: 'boots_forgotten', message });
+  }
+  // Said before anything is done, and in JSON with the first interface.
+  for (const { message } of broken) call.answer.note(message);
+  if (!call.answer.json) broken.length = 0;
+  const restoring: { notes: Note[]; restored: Restored | null } = { notes: [], restored: null };
+  const restore = (): Promise<void> => restoreClaims(call, restoring);
   const prepared: Note[] = [];
   let change: SettingsChange | null = null;
   // Once, before the first interface: the kernel goes back by itself also when this process dies in the middle.
@@ -96,7 +106,14 @@ export async function attachInterfaces(call: Call): Promise<void> {
     try {
       const [outcome] = await attach(pinDir, [name], { mode, sizes, service, restore, prepare });
       if (outcome === undefined) continue;
-      const notes: Note[] = [...(makesMaps && !done ? absent : []), ...restored.splice(0), ...prepared.splice(0)];
+      const notes: Note[] = [
+        ...broken.splice(0),
+        ...(makesMaps && !done ? absent : []),
+        ...restoring.notes.splice(0),
+        ...prepared.splice(0),
+      ];
+      const { restored } = restoring;
+      restoring.restored = null;
       if (!done && !hadMount && isMounted(pinDir)) {
         notes.push({ code: 'mounted', message: `a bpffs was mounted at ${pinDir} for the pins` });
       }
@@ -105,7 +122,7 @@ export async function attachInterfaces(call: Call): Promise<void> {
       if (status !== 'unchanged') {
         audit({ action: status, interface: attachment.name, detail: `${attachment.mode} mode` });
       }
-      tell(call, outcome, mode, notes);
+      tell(call, outcome, { wanted: mode, general: notes, restored });
     } catch (error) {
       call.answer.fail(failureOf(error, call.verb));
     }
@@ -208,13 +225,28 @@ function prepareLedger(call: Call, service: Service): void {
  * Claims of the ledger into fresh maps, by a process of its own: it becomes the service for good, which this one can not, for
  * it has an interface to attach yet. Failing is said and no reason to leave the interface open.
  */
-async function restoreClaims(call: Call, notes: Note[]): Promise<void> {
-  try {
-    for (const message of await runReconcile(call)) notes.push({ code: 'restore', message });
-  } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    notes.push({ code: 'restore', message: `claims of the ledger may be missing in the new maps: ${why}` });
+async function restoreClaims(call: Call, restoring: { notes: Note[]; restored: Restored | null }): Promise<void> {
+  const { restored, notes, failure } = await runReconcile(call);
+  restoring.restored = restored;
+  for (const message of notes) restoring.notes.push({ code: 'restore', message });
+  if (failure !== null) {
+    const message = `claims of the ledger may be missing in the new maps: ${failure.message}`;
+    restoring.notes.push({ code: 'restore', message });
   }
+  if (restored === null) return;
+  for (const message of restored.refusals) restoring.notes.push({ code: 'refused', message });
+  const isFirst = restored.isNew && restored.claims === 0 && restored.refused === 0;
+  if (!isFirst) restoring.notes.push({ code: 'restored', message: restoredText(restored) });
+}
+
+function restoredText({ claims, forced, refused }: Restored): string {
+  const were = (count: number): string => `${count} ${count === 1 ? 'was' : 'were'}`;
+  const parts = [
+    forced === 0 ? '' : `, of which ${were(forced)} forced by root`,
+    refused === 0 ? '' : `; ${were(refused)} refused by the guard`,
+  ];
+  const what = `${claims} ${claims === 1 ? 'claim was' : 'claims were'} restored${parts.join('')}`;
+  return `${what}. Packet counters begin anew`;
 }
 
 /** Throws `usage`. */
@@ -273,12 +305,14 @@ function isMounted(dir: string): boolean {
   return existsSync(dir) && isOwnMount(dir);
 }
 
-function tell(
-  { answer }: Call,
-  { status, attachment }: AttachOutcome,
-  wanted: XdpMode | 'auto',
-  general: readonly Note[],
-): void {
+interface Told {
+  readonly wanted: XdpMode | 'auto';
+  readonly general: readonly Note[];
+  /** Null: the maps were there, with all that is in them. */
+  readonly restored: Restored | null;
+}
+
+function tell({ answer }: Call, { status, attachment }: AttachOutcome, { wanted, general, restored: all }: Told): void {
   const { name, ifindex, mode, slot, programId } = attachment;
   const shown = clean(name);
   const notes = [...general];
@@ -287,7 +321,8 @@ function tell(
     notes.push({ code: 'generic_fallback', message });
   }
   if (answer.json) {
-    answer.object({ interface: name, ifindex, status, xdp: mode, slot, program_id: programId, notes });
+    const restored = all === null ? null : { claims: all.claims, forced: all.forced, refused: all.refused };
+    answer.object({ interface: name, ifindex, status, xdp: mode, slot, program_id: programId, restored, notes });
     return;
   }
   const said = {
@@ -300,12 +335,12 @@ function tell(
 }
 
 /** What an attach would do. Nothing is changed, and no privilege is needed but to read what is pinned already. */
-function check(call: Call, pinDir: string, names: readonly string[], mode: XdpMode | 'auto'): void {
+function check(call: Call, pinDir: string, names: readonly string[], wanted: Wanted): void {
   const { answer } = call;
   for (const name of names) {
     try {
       const report = inspectInterface(pinDir, name);
-      const { would, why } = foresee(pinDir, report, mode);
+      const { would, why } = foresee(pinDir, report, wanted);
       if (answer.json) {
         const { holder } = report;
         answer.object({
@@ -338,16 +373,22 @@ function check(call: Call, pinDir: string, names: readonly string[], mode: XdpMo
   }
 }
 
+interface Wanted {
+  readonly mode: XdpMode | 'auto';
+  readonly sizes: Partial<Sizes>;
+}
+
 interface Foresight {
   readonly would: 'attach' | 'replace' | 'refuse';
   readonly why: string;
 }
 
-function foresee(pinDir: string, { name, attachment, holder }: InterfaceReport, mode: XdpMode | 'auto'): Foresight {
+function foresee(pinDir: string, { name, attachment, holder }: InterfaceReport, { mode, sizes }: Wanted): Foresight {
   try {
     requirePinPlace(pinDir);
     const links = native().netlink.links();
     requireEthernet(findInterface(name, links), links);
+    checkSizes(pinDir, sizes);
   } catch (error) {
     if (!(error instanceof FalcodropError)) throw error;
     return { would: 'refuse', why: error.hint === undefined ? error.message : `${error.message}; ${error.hint}` };
@@ -364,6 +405,22 @@ function foresee(pinDir: string, { name, attachment, holder }: InterfaceReport, 
   }
   const tried = mode === 'auto' ? 'native mode, or generic mode where the driver has no native one' : `${mode} mode`;
   return { would: 'attach', why: `it would be attached in ${tried}; the interface may reset for a moment` };
+}
+
+/** Throws `sizes_differ`; what is not pinned, or not for this user to read, is not compared. */
+function checkSizes(pinDir: string, sizes: Partial<Sizes>): void {
+  let set: PinnedSet;
+  try {
+    set = new PinnedSet(pinDir);
+  } catch (error) {
+    if (error instanceof FalcodropError && (error.code === 'pin_dir_missing' || error.code === 'not_permitted')) return;
+    throw error;
+  }
+  try {
+    requireSizes(set, sizes);
+  } finally {
+    set.close();
+  }
 }
 
 function describe({ answer }: Call, report: InterfaceReport, why: string): void {

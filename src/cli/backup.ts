@@ -1,123 +1,176 @@
 /**
- * `falcodrop backup FILE|-`: a copy of the ledger, as one file. The file is made by the caller; what is read from the ledger is
- * read as the service, so root never parses it.
+ * `falcodrop backup FILE|-`: a copy of the ledger, as one file. The file is the caller's: made under another name beside it, and
+ * renamed when it is whole, so that a failure leaves what was there before. What is read from the ledger is read as the service,
+ * so root never parses it; and who has become the service can not take root's file away again. So a backup into a file has
+ * the copy handed over by a process of its own: `backup -`.
  */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   closeSync,
   constants,
   createReadStream,
-  fstatSync,
   fsyncSync,
-  ftruncateSync,
+  linkSync,
+  lstatSync,
   openSync,
-  readSync,
+  renameSync,
   rmSync,
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { FalcodropError } from '../errors.ts';
+import type { Readable } from 'node:stream';
+import { type ErrorCode, exitStatusOf, FalcodropError } from '../errors.ts';
 import { type Call, flag } from './call.ts';
 import { openLedgerAlone } from './ledger.ts';
 import { amount } from './output/amount.ts';
 import { clean } from './output/clean.ts';
 
-const chunkBytes = 1 << 20;
+interface Size {
+  readonly claims: number;
+  readonly history: number;
+}
 
 export async function backupLedger(call: Call): Promise<void> {
   const [file = '-'] = call.operands;
-  if (file === '-' && process.stdout.isTTY) {
+  if (file === '-') await toStdout(call);
+  else await toFile(call, file);
+}
+
+async function toStdout(call: Call): Promise<void> {
+  if (process.stdout.isTTY) {
     throw new FalcodropError(
       'usage',
       'a backup is no text for a terminal',
       'name a file, or take it further: falcodrop backup - | …',
     );
   }
-  const output = file === '-' ? null : openOutput(file, flag(call, 'replace'));
+  const { ledger, stateDir, close } = openLedgerAlone(call);
+  const copy = join(stateDir, `backup.${process.pid}`);
   try {
-    const { ledger, stateDir, close } = openLedgerAlone(call);
-    const copy = join(stateDir, `backup.${process.pid}`);
-    try {
-      ledger.backup(copy);
-      const { claims, history } = ledger.size();
-      if (output === null) await toStdout(copy);
-      else tell(call, file, copyInto(copy, output), { claims, history });
-    } finally {
-      rmSync(copy, { force: true });
-      close();
+    ledger.backup(copy);
+    const { claims, history } = ledger.size();
+    // Whole before its first byte goes out.
+    for await (const chunk of createReadStream(copy)) {
+      if (!process.stdout.write(chunk)) await once(process.stdout, 'drain');
     }
-  } catch (error) {
-    if (output !== null) removeEmpty(file, output);
-    throw error;
+    if (process.send !== undefined && process.connected) process.send({ claims, history } satisfies Size);
   } finally {
-    if (output !== null) closeSync(output);
+    rmSync(copy, { force: true });
+    close();
   }
+}
+
+async function toFile(call: Call, file: string): Promise<void> {
+  const replace = flag(call, 'replace');
+  requireFree(file, replace);
+  const fresh = `${file}.${process.pid}.new`;
+  const output = make(fresh, file);
+  let size: Size & { readonly bytes: number };
+  try {
+    try {
+      size = await copyInto(call, output);
+      fsyncSync(output);
+    } finally {
+      closeSync(output);
+    }
+    if (replace) renameSync(fresh, file);
+    else linkSync(fresh, file);
+  } catch (error) {
+    throw error instanceof FalcodropError ? error : unwritable(file, error);
+  } finally {
+    rmSync(fresh, { force: true });
+  }
+  tell(call, file, size.bytes, size);
+}
+
+/** Throws `ledger_backup`. */
+function requireFree(file: string, replace: boolean): void {
+  const status = lstatSync(file, { throwIfNoEntry: false });
+  if (status === undefined) return;
+  if (!replace) throw unwritable(file, Object.assign(new Error(), { code: 'EEXIST' }));
+  if (status.isFile() && (status.mode & 0o077) === 0) return;
+  const why = status.isSymbolicLink()
+    ? 'it is a symbolic link'
+    : status.isFile()
+      ? 'others may read or write it, and it will hold everything'
+      : 'it is no regular file';
+  throw new FalcodropError('ledger_backup', `no backup is written to ${clean(file)}: ${why}`, 'name another file');
 }
 
 /** 0600 and the caller's. Throws `ledger_backup`. */
-function openOutput(file: string, replace: boolean): number {
-  const flags = constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NOCTTY | constants.O_NONBLOCK;
+function make(fresh: string, file: string): number {
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
   try {
-    if (!replace) return openSync(file, flags | constants.O_CREAT | constants.O_EXCL, 0o600);
-    const descriptor = openSync(file, flags | constants.O_CREAT, 0o600);
-    const status = fstatSync(descriptor);
-    if (status.isFile() && (status.mode & 0o077) === 0) return descriptor;
-    closeSync(descriptor);
-    const why = status.isFile() ? 'others may read or write it, and it will hold everything' : 'it is no regular file';
-    throw new FalcodropError('ledger_backup', `no backup is written to ${clean(file)}: ${why}`, 'name another file');
+    return openSync(fresh, flags, 0o600);
   } catch (error) {
-    if (error instanceof FalcodropError) throw error;
-    const { code, message } = error as NodeJS.ErrnoException;
-    const why = code === 'EEXIST' ? 'it is there already' : code === 'ELOOP' ? 'it is a symbolic link' : message;
-    const hint = code === 'EEXIST' ? 'name another file, or say --replace' : 'name another place';
-    throw new FalcodropError('ledger_backup', `no backup is written to ${clean(file)}: ${why}`, hint, error);
+    throw unwritable(file, error);
   }
 }
 
-/** The whole copy is there before the first byte of a file that is replaced is touched. Bytes. */
-function copyInto(copy: string, output: number): number {
-  const input = openSync(copy, constants.O_RDONLY | constants.O_NOFOLLOW);
+function unwritable(file: string, error: unknown): FalcodropError {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const isThere = code === 'EEXIST';
+  return new FalcodropError(
+    'ledger_backup',
+    `no backup is written to ${clean(file)}: ${isThere ? 'it is there already' : message}`,
+    isThere ? 'name another file, or say --replace' : 'name another place',
+    error,
+  );
+}
+
+/** Throws what the child failed with. */
+async function copyInto(call: Call, output: number): Promise<Size & { readonly bytes: number }> {
+  const [, script = ''] = process.argv;
+  const child = spawn(process.execPath, [script, 'backup', '-', '--json'], {
+    env: call.environment,
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+  });
+  let size: Size | null = null;
+  child.on('message', (message) => {
+    size = sizeOf(message);
+  });
+  const said: Buffer[] = [];
+  child.stderr?.on('data', (bytes: Buffer) => said.push(bytes));
+  const closed = once(child, 'close') as Promise<[number | null]>;
+  let bytes = 0;
   try {
-    ftruncateSync(output, 0);
-    const chunk = Buffer.allocUnsafe(chunkBytes);
-    let written = 0;
-    for (;;) {
-      const length = readSync(input, chunk, 0, chunk.length, null);
-      if (length === 0) break;
-      for (let done = 0; done < length; ) done += writeSync(output, chunk, done, length - done, written + done);
-      written += length;
+    for await (const chunk of child.stdout as Readable as AsyncIterable<Buffer>) {
+      for (let done = 0; done < chunk.length; ) done += writeSync(output, chunk, done);
+      bytes += chunk.length;
     }
-    fsyncSync(output);
-    return written;
   } catch (error) {
-    // Half a backup must not look like one.
-    ftruncateSync(output, 0);
+    child.kill('SIGKILL');
+    await closed;
     throw error;
-  } finally {
-    closeSync(input);
   }
+  const [status] = await closed;
+  if (status === 0 && size !== null) return { ...(size as Size), bytes };
+  throw failureIn(Buffer.concat(said).toString(), status);
 }
 
-async function toStdout(copy: string): Promise<void> {
-  for await (const chunk of createReadStream(copy)) {
-    if (!process.stdout.write(chunk)) await new Promise((resolve) => process.stdout.once('drain', resolve));
-  }
+/** By then the child is another user. */
+function sizeOf(message: unknown): Size | null {
+  const { claims, history } = (message ?? {}) as Readonly<Record<string, unknown>>;
+  return Number.isSafeInteger(claims) && Number.isSafeInteger(history)
+    ? { claims: Number(claims), history: Number(history) }
+    : null;
 }
 
-/** Nothing is left of one that was not written. Root's file can not be removed by the service that this is by now. */
-function removeEmpty(file: string, output: number): void {
+/** Its last error object, as our own. */
+function failureIn(said: string, status: number | null): FalcodropError {
   try {
-    if (fstatSync(output).size === 0) rmSync(file, { force: true });
+    const { code, message, hint } = JSON.parse(said.trim().split('\n').at(-1) ?? '') as Record<string, unknown>;
+    if (typeof code === 'string' && Object.hasOwn(exitStatusOf, code) && typeof message === 'string') {
+      return new FalcodropError(code as ErrorCode, message, typeof hint === 'string' ? hint : undefined);
+    }
   } catch {
-    // it stays, empty, and restore says so
+    // no words of ours
   }
+  return new FalcodropError('failed', `the process that reads the ledger ended with ${status}: ${said.trim()}`);
 }
 
-function tell(
-  { answer }: Call,
-  file: string,
-  bytes: number,
-  size: { readonly claims: number; readonly history: number },
-): void {
+function tell({ answer }: Call, file: string, bytes: number, size: Size): void {
   if (answer.json) {
     answer.object({ file, bytes, claims: size.claims, history: size.history });
     return;

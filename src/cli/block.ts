@@ -16,6 +16,7 @@ import { type Hand, openHand } from './hand.ts';
 import { RefusedError } from './output/answer.ts';
 import { endAt, entryObject, secondsOfState, untilText, wholeSeconds } from './output/entry.ts';
 import { localIn } from './output/moment.ts';
+import { type Refused, recordRefusals } from './refusals.ts';
 import { readHandSettings } from './settings.ts';
 import { parseTargets } from './target.ts';
 
@@ -40,12 +41,14 @@ export async function blockTargets(call: Call): Promise<void> {
   }
 
   const refusals = new Map(targets.map((target) => [target, guard(target, host, settings.guard, caller)]));
-  if (force && !flag(call, 'dryRun')) rememberForced(call, { refusals, mode, seconds });
+  if (force && !flag(call, 'dryRun')) rememberForced(call, { refusals, mode, seconds, replace: flag(call, 'replace') });
   let hand: Hand | null = null;
+  const refusedOnes: Refused[] = [];
   try {
     for (const [target, refusal] of refusals) {
       if (refusal !== null && !(force && refusal.forcible)) {
         answer.fail(refused(refusal));
+        refusedOnes.push({ target, refusal });
         continue;
       }
       // Opened when something is to be written: what the guard refuses is refused with or without maps.
@@ -83,6 +86,9 @@ export async function blockTargets(call: Call): Promise<void> {
         for (const { message } of notes) answer.note(message);
       }
       await answer.flush();
+    }
+    if (!flag(call, 'dryRun')) {
+      recordRefusals(call, hand, { refused: refusedOnes, count: refusedOnes.length, owner: 'hand' });
     }
   } finally {
     hand?.close();
@@ -128,16 +134,19 @@ function rememberForced(
     refusals,
     mode,
     seconds,
+    replace,
   }: {
     refusals: ReadonlyMap<Prefix, Refusal | null>;
     mode: 'enforce' | 'monitor';
     seconds: number | null;
+    replace: boolean;
   },
 ): void {
   const since = call.clock.now();
   const until = seconds === null ? null : since + seconds * 1000;
   for (const [target, refusal] of refusals) {
-    if (refusal?.forcible === true) addForced(stateDirOf(call.environment), { target, mode, until, since }, since);
+    if (refusal?.forcible !== true) continue;
+    addForced(stateDirOf(call.environment), { target, mode, until, since }, { nowMs: since, replace });
   }
 }
 

@@ -1,11 +1,12 @@
 /** Blocks: the kernel's entries, each with the claims behind it. What list shows and unblock chooses from. */
-import { comparePrefixes, covers, type Prefix } from '../address/prefix.ts';
+import { comparePrefixes, type Prefix } from '../address/prefix.ts';
 import type { Entry } from '../blocklist/blocklist.ts';
 import { secondsToEnd } from '../blocklist/entry.ts';
+import { EntryTable } from '../blocklist/entry-table.ts';
 import type { Claim } from '../blocklist/ledger/record.ts';
 import { isLive } from '../blocklist/ledger/union.ts';
 import { FalcodropError } from '../errors.ts';
-import { type ToldClaim, tellerOf } from './claims.ts';
+import { type Teller, type ToldClaim, tellerOf } from './claims.ts';
 import { claimMatches, type Filters, names, needsLedger, type Sort } from './filter.ts';
 import type { Hand } from './hand.ts';
 
@@ -16,8 +17,9 @@ export interface Block {
 }
 
 /**
- * What is in force and fits the filters; a block fits when one of its claims does. May be gone through more than once: it is
- * read anew from the ledger then, so that not all of it is in memory. Throws the ledger's error when only it could answer.
+ * What is in force and fits the filters; a block fits when one of its claims does. May be gone through more than once: the maps
+ * are read once, into a table, and claims each time anew from the ledger, so that not all of it is in memory. Throws the
+ * ledger's error when only it could answer.
  */
 export function blocksOf({ blocklist, ledger, trouble }: Hand, filters: Filters): Iterable<Block> {
   if (ledger === null && needsLedger(filters)) {
@@ -26,45 +28,75 @@ export function blocksOf({ blocklist, ledger, trouble }: Hand, filters: Filters)
       new FalcodropError('ledger_missing', 'these filters are about the ledger, and there is none', undefined)
     );
   }
-  const entries = liveEntries(blocklist.entries(), filters);
-  const all = { [Symbol.iterator]: () => merge(entries, ledger === null ? null : () => withClaims(ledger, filters)) };
-  const { sort = 'address', limit } = filters;
-  const fitting = {
+  const entries = new EntryTable(blocklist.set, filters.within);
+  const { sort = 'address', limit = entries.length } = filters;
+  if (sort !== 'address') return sorted(entries, ledger, filters, { sort, limit });
+  return {
     *[Symbol.iterator]() {
-      let left = limit ?? Number.POSITIVE_INFINITY;
-      for (const block of all) {
-        if (!fits(block, filters)) continue;
-        if (left-- <= 0) return;
+      let left = limit;
+      if (left === 0) return;
+      for (const { block } of ranked(entries, ledger, filters)) {
         yield block;
+        if (--left === 0) return;
       }
     },
   };
-  if (sort === 'address') return fitting;
-  const found = [...all].filter((block) => fits(block, filters)).sort(orders[sort]);
-  return limit === undefined ? found : found.slice(0, limit);
+}
+
+interface Ranked {
+  readonly rank: number;
+  readonly block: Block;
+}
+
+/** By address, with their ranks in the table. */
+function* ranked(entries: EntryTable, ledger: Hand['ledger'], filters: Filters): Generator<Ranked> {
+  for (const each of merge(entries, ledger === null ? null : () => withClaims(ledger, filters))) {
+    if (fits(each.block, filters)) yield each;
+  }
+}
+
+/** Only numbers are sorted and kept; the claims of what is shown are asked for one by one. */
+function sorted(
+  entries: EntryTable,
+  ledger: Hand['ledger'],
+  filters: Filters,
+  { sort, limit }: { readonly sort: Exclude<Sort, 'address'>; readonly limit: number },
+): Iterable<Block> {
+  const ranks = new Uint32Array(entries.length);
+  const keys = new Float64Array(entries.length);
+  const keyOf = sortKeys[sort];
+  let count = 0;
+  for (const { rank, block } of ranked(entries, ledger, filters)) {
+    ranks[count++] = rank;
+    keys[rank] = keyOf(block);
+  }
+  // Ranks are by address: what is equal stays in that order. Infinity is as far as infinity.
+  const order = ranks.subarray(0, count).sort((a, b) => {
+    const [keyA = 0, keyB = 0] = [keys[a], keys[b]];
+    return keyA === keyB ? a - b : keyA - keyB;
+  });
+  return {
+    *[Symbol.iterator]() {
+      const teller = ledger === null ? null : tellerOf(ledger);
+      for (const rank of order.subarray(0, limit)) {
+        const entry = entries.at(rank);
+        const claims = ledger === null || teller === null ? null : liveClaims(ledger, entry.target, teller);
+        yield { entry, claims };
+      }
+    },
+  };
 }
 
 /** Of one target, live ones; null where the ledger can not be read. */
 export function claimsOn(ledger: Hand['ledger'], target: Prefix): readonly ToldClaim[] | null {
-  if (ledger === null) return null;
-  const teller = tellerOf(ledger);
+  return ledger === null ? null : liveClaims(ledger, target, tellerOf(ledger));
+}
+
+function liveClaims(ledger: NonNullable<Hand['ledger']>, target: Prefix, teller: Teller): readonly ToldClaim[] {
   return ledger
     .claimsOf(target)
     .filter((claim) => claim.withdrawnAt === null && isLive(claim, teller.anchor.ledgerMs))
     .map(teller.claim);
-}
-
-/** Sorted by address. A map that changes while it is read may show an entry twice. */
-export function liveEntries(all: Iterable<Entry>, { within }: Pick<Filters, 'within'> = {}): Entry[] {
-  const live: Entry[] = [];
-  for (const entry of all) {
-    if (entry.state !== 'ended' && (within === undefined || covers(within, entry.target))) live.push(entry);
-  }
-  live.sort((a, b) => comparePrefixes(a.target, b.target));
-  return live.filter((entry, index) => {
-    const before = live[index - 1];
-    return before === undefined || comparePrefixes(before.target, entry.target) !== 0;
-  });
 }
 
 interface Told {
@@ -80,26 +112,23 @@ function* withClaims(ledger: NonNullable<Hand['ledger']>, { within }: Filters): 
   }
 }
 
-function* merge(entries: readonly Entry[], open: (() => Generator<Told>) | null): Generator<Block> {
-  if (open === null) {
-    for (const entry of entries) yield { entry, claims: null };
-    return;
-  }
-  const claims = open();
+function* merge(entries: EntryTable, open: (() => Generator<Told>) | null): Generator<Ranked> {
+  const claims = open?.();
   try {
-    let next = claims.next();
-    for (const entry of entries) {
+    let next = claims?.next();
+    for (let rank = 0; rank < entries.length; rank++) {
+      const entry = entries.at(rank);
       const own: ToldClaim[] = [];
-      while (next.done !== true) {
+      while (claims !== undefined && next !== undefined && next.done !== true) {
         const order = comparePrefixes(next.value.claim.target, entry.target);
         if (order > 0) break;
         if (order === 0) own.push(next.value.tell());
         next = claims.next();
       }
-      yield { entry, claims: own };
+      yield { rank, block: { entry, claims: claims === undefined ? null : own } };
     }
   } finally {
-    claims.return(undefined);
+    claims?.return(undefined);
   }
 }
 
@@ -111,20 +140,10 @@ function fits({ entry, claims }: Block, filters: Filters): boolean {
   return entry.owners.some((owner) => claimMatches({ owner, mode, begunMs: null, rule: null }, filters));
 }
 
-type Order = (a: Block, b: Block) => number;
-
-const byAddress: Order = (a, b) => comparePrefixes(a.entry.target, b.entry.target);
-
-const endOf = ({ entry }: Block): number => secondsToEnd(entry) ?? Number.POSITIVE_INFINITY;
-
-const begunOf = ({ claims }: Block): number => Math.max(0, ...(claims ?? []).map(({ begunMs }) => begunMs));
-
-/** Infinity is as far as infinity. */
-const compare = (a: number, b: number): number => (a === b ? 0 : a < b ? -1 : 1);
-
-const orders: Readonly<Record<Exclude<Sort, 'address'>, Order>> = {
-  packets: (a, b) => compare(b.entry.packets, a.entry.packets) || byAddress(a, b),
-  bytes: (a, b) => compare(b.entry.bytes, a.entry.bytes) || byAddress(a, b),
-  end: (a, b) => compare(endOf(a), endOf(b)) || byAddress(a, b),
-  begin: (a, b) => compare(begunOf(b), begunOf(a)) || byAddress(a, b),
+/** The least first. */
+const sortKeys: Readonly<Record<Exclude<Sort, 'address'>, (block: Block) => number>> = {
+  packets: ({ entry }) => -entry.packets,
+  bytes: ({ entry }) => -entry.bytes,
+  end: ({ entry }) => secondsToEnd(entry) ?? Number.POSITIVE_INFINITY,
+  begin: ({ claims }) => -Math.max(0, ...(claims ?? []).map(({ begunMs }) => begunMs)),
 };

@@ -28,6 +28,8 @@ export interface Glass {
   readonly mode: GlobalMode;
   /** One sentence; null when nothing was broken. */
   readonly why: string | null;
+  /** The command that ends it, where one does. */
+  readonly remedy: string | null;
 }
 
 const fileName = 'boots.json';
@@ -39,17 +41,21 @@ const withinMs = 30 * 60_000;
 export function breakGlass({ commandLine, hasOffFile, boots }: Signs): Glass {
   const words = commandLine.split(/\s+/).filter((word) => word.startsWith('falcodrop='));
   const last = words.at(-1);
-  if (last === 'falcodrop=off') return { mode: 'off', why: 'the kernel was started with falcodrop=off' };
-  if (hasOffFile) return { mode: 'off', why: 'there is a file OFF beside the configuration' };
-  if (last === 'falcodrop=monitor') return { mode: 'monitor', why: 'the kernel was started with falcodrop=monitor' };
+  const by = (mode: GlobalMode, why: string): Glass => ({ mode, why, remedy: null });
+  if (last === 'falcodrop=off') return by('off', 'the kernel was started with falcodrop=off');
+  if (hasOffFile) return by('off', 'there is a file OFF beside the configuration');
+  if (last === 'falcodrop=monitor') return by('monitor', 'the kernel was started with falcodrop=monitor');
   const recent = boots.slice(-manyBoots);
   const [first] = recent;
   const latest = recent.at(-1);
   if (recent.length === manyBoots && first !== undefined && latest !== undefined) {
     const span = latest.at - first.at;
-    if (span >= 0 && span <= withinMs) return { mode: 'monitor', why: 'it was started three times within 30 minutes' };
+    if (span >= 0 && span <= withinMs) {
+      const remedy = 'to drop again: falcodrop attach … --mode enforce';
+      return { mode: 'monitor', why: 'it was started three times within 30 minutes', remedy };
+    }
   }
-  return { mode: 'enforce', why: null };
+  return { mode: 'enforce', why: null, remedy: null };
 }
 
 /**

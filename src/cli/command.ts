@@ -21,6 +21,34 @@ export interface Parsed {
 /** The verb to run; or a text that was asked for (help, the version); or the help of who typed nothing. */
 export type Reading = Parsed | { readonly text: string } | { readonly help: string };
 
+/** Columns; of every terminal. */
+const helpWidth = 80;
+
+/** Paragraphs broken anew; lines that are indented (examples) stay as they are. */
+export function refill(text: string, width: number): string {
+  const lines: string[] = [];
+  let line = '';
+  const finish = (): void => {
+    if (line !== '') lines.push(line);
+    line = '';
+  };
+  for (const source of text.split('\n')) {
+    if (source === '' || source.startsWith(' ')) {
+      finish();
+      lines.push(source);
+      continue;
+    }
+    for (const word of source.split(' ')) {
+      if (line !== '' && line.length + 1 + word.length > width) finish();
+      line = line === '' ? word : `${line} ${word}`;
+    }
+    // What introduces examples stands alone.
+    if (source.endsWith(':')) finish();
+  }
+  finish();
+  return lines.join('\n');
+}
+
 /** `argv` without Node and script. Throws `usage`, naming the nearest right word. */
 export function readCommandLine(argv: readonly string[]): Reading {
   let shown = '';
@@ -35,8 +63,8 @@ export function readCommandLine(argv: readonly string[]): Reading {
       writeErr: (text) => {
         shown += text;
       },
-      getOutHelpWidth: () => 100,
-      getErrHelpWidth: () => 100,
+      getOutHelpWidth: () => helpWidth,
+      getErrHelpWidth: () => helpWidth,
       outputError: () => undefined,
     })
     .version(release, '-V, --version', 'the version alone')
@@ -49,7 +77,7 @@ export function readCommandLine(argv: readonly string[]): Reading {
     command.description(`${verb.summary[0]?.toUpperCase()}${verb.summary.slice(1)}.`);
     addOptions(command, verb.options);
     addOptions(command, globalOptions);
-    if (verb.details !== '') command.addHelpText('after', `\n${verb.details}`);
+    if (verb.details !== '') command.addHelpText('after', `\n${refill(verb.details, helpWidth)}`);
     command.action(() => {
       chosen = { verb: name, operands: command.args, options: { ...program.opts(), ...command.opts() } };
     });

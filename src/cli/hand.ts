@@ -9,7 +9,7 @@ import { readFileSync, readlinkSync } from 'node:fs';
 import { formatAddress } from '../address/address.ts';
 import type { Book } from '../blocklist/blocklist.ts';
 import { Blocklist } from '../blocklist/blocklist.ts';
-import { moveAside } from '../blocklist/ledger/aside.ts';
+import { moveAside, pruneAside } from '../blocklist/ledger/aside.ts';
 import { identityOf, prepareState, type Service } from '../blocklist/ledger/files.ts';
 import { Ledger, type LedgerOptions, preloadLedger } from '../blocklist/ledger/ledger.ts';
 import type { HandCause, Hand as HandIdentity } from '../blocklist/ledger/record.ts';
@@ -130,12 +130,18 @@ export function setAside(
   const aside = moveAside(stateDir, { service, bad, wallMs: call.clock.now() });
   const where = aside === null ? '' : `; it lies at ${aside} now`;
   call.answer.note(`${error.message}${where}. A new one begins from what the maps hold: falcodrop reconcile`);
+  const deleted = pruneAside(stateDir, aside);
+  if (deleted.length > 0) {
+    call.answer.note(`of ledgers moved aside the newest three are kept; deleted: ${deleted.join(', ')}`);
+  }
 }
 
 export function bookOf(ledger: Ledger): Book {
   return {
     now: () => ledger.now(),
     record: (events) => (events.length === 0 ? [] : ledger.apply(events)),
+    enter: (events) => (events.length === 0 ? [] : ledger.commit(events)),
+    sync: () => ledger.sync(),
     trouble: null,
     claimsOf: (target) => ledger.claimsOf(target),
   };

@@ -43,7 +43,7 @@ export async function showHistory(call: Call): Promise<void> {
         yield historyRow(row, causeOf(teller, row), teller.anchor, nowMs);
       }
     }
-    for (const line of table(columnsAt(nowMs), rows, answer.colour)) {
+    for (const line of table(columnsAt(nowMs), rows, answer.colour, answer.width)) {
       if (count === 0) break;
       answer.line(line);
       if (answer.full) await answer.flush();
@@ -96,15 +96,41 @@ function historyObject(row: HistoryRow, cause: StoredCause | null, anchor: Ancho
   };
 }
 
+/** On a narrow terminal when, what and to whom stay whole. */
 function columnsAt(nowMs: number): readonly Column[] {
   return [
     { title: `WHEN (${offset(nowMs)})` },
     { title: 'ACTION', colour: (action) => (action === 'made' ? 'red' : action === 'refused' ? 'yellow' : null) },
     { title: 'TARGET' },
-    { title: 'OWNER' },
-    { title: 'UNTIL' },
-    { title: 'BY' },
-    { title: 'WHY' },
+    {
+      title: 'OWNER',
+      yields: [
+        [4, 8],
+        [9, 0],
+      ],
+    },
+    {
+      title: 'UNTIL',
+      yields: [
+        [3, 10],
+        [6, 0],
+      ],
+    },
+    {
+      title: 'BY',
+      yields: [
+        [1, 12],
+        [5, 0],
+      ],
+    },
+    {
+      title: 'WHY',
+      yields: [
+        [2, 16],
+        [7, 8],
+        [8, 0],
+      ],
+    },
   ];
 }
 

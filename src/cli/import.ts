@@ -11,6 +11,8 @@ import { fromWall } from '../blocklist/ledger/clock.ts';
 import { keyOfTarget } from '../blocklist/ledger/key.ts';
 import type { Ledger } from '../blocklist/ledger/ledger.ts';
 import { type CauseId, type Claim, forEver, never, type SetCause } from '../blocklist/ledger/record.ts';
+import { finishWithdrawals } from '../blocklist/reconcile.ts';
+import { TargetList } from '../blocklist/target-list.ts';
 import { FalcodropError } from '../errors.ts';
 import { fault } from '../fault.ts';
 import { attachedIfindexes } from '../host/attached.ts';
@@ -30,8 +32,9 @@ import { RefusedError } from './output/answer.ts';
 import { clean } from './output/clean.ts';
 import { local, utc } from './output/moment.ts';
 import { ask } from './question.ts';
+import { mostNamed as mostToldOfRefused, type Refused, recordRefusals } from './refusals.ts';
 import { readHandSettings } from './settings.ts';
-import { slicesOf } from './slices.ts';
+import { type Items, slicesOf } from './slices.ts';
 import { type Group, type TableWish, WishTable } from './wish-table.ts';
 
 const defaultSeconds = 3600;
@@ -46,6 +49,9 @@ const mostLines = 1 << 24;
 const leastMoveMs = 2_000;
 const mostSlackMs = 60_000;
 const slackShare = 0.01;
+
+/** Between two syncs of the ledger's log. */
+const slicesASync = 16;
 
 /** Between two words of how far it is. */
 const progressEveryMs = 200;
@@ -62,13 +68,63 @@ interface Terms {
 }
 
 type Deed = 'block' | 'extend' | 'replace';
+const deeds = ['block', 'extend', 'replace'] as const;
 
 /** What is to be done with a row of the table. */
 interface Planned {
   readonly deed: Deed;
   readonly row: number;
-  /** A second wish on a claim that was replaced just now. */
+  /** A second wish on a claim that was replaced just now: a raise of what the first has set. */
   readonly isSecond: boolean;
+}
+
+/** Of any length, in 5 bytes each. */
+class PlannedRows {
+  #rows = new Uint32Array(1024);
+  #deeds = new Uint8Array(1024);
+  #length = 0;
+
+  get length(): number {
+    return this.#length;
+  }
+
+  push({ deed, row, isSecond }: Planned): void {
+    if (this.#length === this.#rows.length) {
+      const [rows, of] = [new Uint32Array(2 * this.#length), new Uint8Array(2 * this.#length)];
+      rows.set(this.#rows);
+      of.set(this.#deeds);
+      this.#rows = rows;
+      this.#deeds = of;
+    }
+    this.#rows[this.#length] = row;
+    this.#deeds[this.#length++] = deeds.indexOf(deed) + (isSecond ? deeds.length : 0);
+  }
+
+  *[Symbol.iterator](): Generator<Planned> {
+    for (let n = 0; n < this.#length; n++) yield this.#at(n);
+  }
+
+  /** Those that set a claim exactly, or all others. */
+  part(replace: boolean): Items<Planned> {
+    let count = 0;
+    const chosen = new Uint32Array(this.#length);
+    for (let n = 0; n < this.#length; n++) {
+      if ((this.#deeds[n] === deeds.indexOf('replace')) === replace) chosen[count++] = n;
+    }
+    return {
+      length: count,
+      slice: (first, end) => Array.from(chosen.subarray(first, Math.min(end, count)), (n) => this.#at(n)),
+    };
+  }
+
+  #at(n: number): Planned {
+    const deed = this.#deeds[n] ?? 0;
+    return {
+      deed: deeds[deed % deeds.length] ?? 'block',
+      row: this.#rows[n] ?? 0,
+      isSecond: deed >= deeds.length,
+    };
+  }
 }
 
 interface Counts {
@@ -100,7 +156,8 @@ export async function importTargets(call: Call): Promise<void> {
   };
   const table = await readTable(call, terms, counts, nowMs);
   if (table === null) return;
-  const rows = await allowedRows(call, table, counts);
+  const refused: Refused[] = [];
+  const rows = await allowedRows(call, table, counts, refused);
   if (table.reasonsLeftOut > 0) {
     answer.note(`${table.reasonsLeftOut} lines have a reason each: more than are kept, and theirs are left out`);
   }
@@ -109,13 +166,26 @@ export async function importTargets(call: Call): Promise<void> {
   const hand = openHand(call);
   try {
     const { ledger } = hand;
+    if (!terms.isDryRun) {
+      const owner = terms.feed ?? 'hand';
+      recordRefusals(call, hand, { refused, count: counts.refused, owner, isOfFile: true });
+    }
     if (ledger === null) throw hand.trouble ?? new FalcodropError('ledger_missing', 'there is no ledger');
+    if (terms.replace && !terms.isDryRun) await finishWithdrawals(hand.blocklist, ledger);
     const { planned, surplus } = plan(ledger, hand.blocklist.set, table, rows, terms, counts, nowMs);
     if (rows.length === 0 && surplus.length > 0 && !terms.isDryRun) {
       await ask(call, `The file names no target. End all ${surplus.length} claims of ${terms.feed}?`);
     }
-    if (terms.isDryRun) await foretell(call, table, planned, surplus, terms, counts, nowMs);
-    else await carryOut(call, hand, table, planned, surplus, terms, counts);
+    if (terms.isDryRun) {
+      await foretell(call, table, { planned, surplus }, terms, counts, nowMs);
+    } else {
+      try {
+        await carryOut(call, hand, table, { planned, surplus }, terms, counts);
+      } finally {
+        // Also for what is told as unchanged: it may be of somebody who has not synced it yet.
+        ledger.sync();
+      }
+    }
   } finally {
     answer.progress('');
     hand.close();
@@ -207,8 +277,8 @@ async function readTable(call: Call, terms: Terms, counts: Counts, nowMs: number
   return null;
 }
 
-/** Sorted, without what the guard refuses: that is named. */
-async function allowedRows(call: Call, table: WishTable, counts: Counts): Promise<Uint32Array> {
+/** Sorted, without what the guard refuses: that is named, and the first of it told in `first`. */
+async function allowedRows(call: Call, table: WishTable, counts: Counts, first: Refused[]): Promise<Uint32Array> {
   const { answer } = call;
   const pinDir = pinDirOf(call.environment);
   const settings = await readHandSettings(call);
@@ -225,8 +295,12 @@ async function allowedRows(call: Call, table: WishTable, counts: Counts): Promis
       counts.targets++;
     }
     before = target;
-    if (verdict === null) rows[kept++] = row;
-    else if (++counts.refused <= mostNamed) answer.fail(refused(verdict));
+    if (verdict === null) {
+      rows[kept++] = row;
+      continue;
+    }
+    if (++counts.refused <= mostNamed) answer.fail(refused(verdict));
+    if (first.length < mostToldOfRefused) first.push({ target, refusal: verdict });
   }
   if (counts.refused > mostNamed) {
     answer.fail(new RefusedError('more', `${counts.refused - mostNamed} more lines are refused`, hintOfRefusal));
@@ -241,9 +315,9 @@ function refused({ reason, detail }: Refusal): FalcodropError {
 }
 
 interface Plan {
-  readonly planned: readonly Planned[];
+  readonly planned: PlannedRows;
   /** Of the feed, and not in the file. */
-  readonly surplus: readonly Prefix[];
+  readonly surplus: TargetList;
 }
 
 /**
@@ -259,13 +333,15 @@ function plan(
   counts: Counts,
   nowMs: number,
 ): Plan {
+  // One moment in both times: going through a million takes seconds.
   const anchor = ledger.anchor();
+  const moment = { ledgerMs: anchor.ledgerMs, dropNs: set.now() };
   const ledgerEnd = ({ endMs }: TableWish): number => {
     const end = Number.isNaN(endMs) ? endAfter(terms.seconds, nowMs) : endMs;
     return end === Number.POSITIVE_INFINITY ? forEver : fromWall(anchor, end);
   };
-  const planned: Planned[] = [];
-  const surplus: Prefix[] = [];
+  const planned = new PlannedRows();
+  const surplus = new TargetList();
   const claims = ledger.claims(terms.feed === null ? {} : { owner: terms.feed });
   try {
     let next = claims.next();
@@ -290,11 +366,11 @@ function plan(
         if (first === undefined || first.key !== wish.key) break;
         const claim = there.find(({ owner }) => owner === first.group.owner) ?? null;
         const wanted = endsOf([first, second], ledgerEnd);
-        const deeds = decide(claim, wanted, terms.replace, anchor.ledgerMs);
+        const decided = decide(claim, wanted, terms.replace, anchor.ledgerMs);
         for (const [index, one] of [first, second].entries()) {
           if (one === undefined) continue;
           const { mode } = one.group;
-          const deed = deeds[mode] ?? (isHeld(set, claim, one.target, mode, anchor.ledgerMs) ? null : 'block');
+          const deed = decided[mode] ?? (isHeld(set, claim, one.target, mode, moment) ? null : 'block');
           if (deed === null) counts.unchanged++;
           else planned.push({ deed, row: rows[row + index] ?? 0, isSecond: index > 0 && deed === 'replace' });
         }
@@ -313,14 +389,14 @@ function isHeld(
   claim: Claim | null,
   target: Prefix,
   mode: 'enforce' | 'monitor',
-  now: number,
+  { ledgerMs: now, dropNs }: { readonly ledgerMs: number; readonly dropNs: bigint },
 ): boolean {
   const end = (mode === 'enforce' ? claim?.dropEnd : claim?.countEnd) ?? never;
   if (end <= now) return true;
   const value = set.lookup(target);
   if (value === null) return false;
   const until = mode === 'enforce' || value.dropUntil > value.countUntil ? value.dropUntil : value.countUntil;
-  const seconds = secondsLeft(until, set.now());
+  const seconds = secondsLeft(until, dropNs);
   return seconds === null || (end !== forEver && seconds * 1000 >= end - now - leastMoveMs);
 }
 
@@ -386,8 +462,7 @@ async function carryOut(
   call: Call,
   hand: Hand,
   table: WishTable,
-  planned: readonly Planned[],
-  surplus: readonly Prefix[],
+  { planned, surplus }: Plan,
   terms: Terms,
   counts: Counts,
 ): Promise<void> {
@@ -401,7 +476,7 @@ async function carryOut(
   requireRoom(hand, table, planned);
 
   // What a feed no longer has makes room for what it has now.
-  for await (const targets of slicesOf(surplus, hand.ledger)) {
+  for await (const targets of slicesOf(surplus, hand)) {
     const cause = causes({ reason: terms.reason });
     await hand.blocklist.unblockMany(targets, { owners: terms.feed === null ? [] : [terms.feed], cause });
     fault('import.withdrawn');
@@ -410,16 +485,9 @@ async function carryOut(
   }
 
   let done = surplus.length;
-  const nothing: Planned[] = [];
-  // A second wish on a claim is a raise of what the first has set exactly.
-  const replaced = planned.filter(({ deed, isSecond }) => deed === 'replace' && !isSecond);
-  const raised =
-    replaced.length === 0 ? planned : planned.filter(({ deed, isSecond }) => deed !== 'replace' || isSecond);
-  for (const [part, replace] of [
-    [replaced, true],
-    [planned.length === replaced.length ? nothing : raised, false],
-  ] as const) {
-    for await (const some of slicesOf(part, hand.ledger)) {
+  let slices = 0;
+  for (const replace of [true, false]) {
+    for await (const some of slicesOf(planned.part(replace), hand)) {
       const wishes = some.map(({ row }): Wish => {
         const { target, group, endMs } = table.at(row);
         return {
@@ -430,8 +498,10 @@ async function carryOut(
           cause: causes(group),
         };
       });
-      const outcomes = await hand.blocklist.blockMany(wishes, { replace });
+      const outcomes = await hand.blocklist.blockMany(wishes, { replace, isSynced: false });
       fault('import.sliced');
+      // Nothing is told before the end, so the disk is waited for now and then: what can be lost with the kernel stays little.
+      if (++slices % slicesASync === 0) hand.ledger?.sync();
       let full: FalcodropError | null = null;
       for (const [index, outcome] of outcomes.entries()) {
         const deed = some[index]?.deed;
@@ -453,7 +523,7 @@ async function carryOut(
 }
 
 /** A file that no map could hold is refused before anything is done. */
-function requireRoom({ blocklist }: Hand, table: WishTable, planned: readonly Planned[]): void {
+function requireRoom({ blocklist }: Hand, table: WishTable, planned: PlannedRows): void {
   const needed = new Map<string, number>();
   for (const { deed, row } of planned) {
     if (deed !== 'block') continue;
@@ -502,8 +572,7 @@ function secondsTo(endMs: number, terms: Terms, nowMs: number): number | null {
 async function foretell(
   call: Call,
   table: WishTable,
-  planned: readonly Planned[],
-  surplus: readonly Prefix[],
+  { planned, surplus }: Plan,
   terms: Terms,
   counts: Counts,
   nowMs: number,
@@ -522,7 +591,7 @@ async function foretell(
     }
     if (answer.full) await answer.flush();
   };
-  for (const target of surplus) await say('withdraw', target, terms.feed ?? 'hand', terms.mode, null);
+  for (let n = 0; n < surplus.length; n++) await say('withdraw', surplus.at(n), terms.feed ?? 'hand', terms.mode, null);
   counts.withdrawn = surplus.length;
   for (const { deed, row } of planned) {
     const { target, group, endMs } = table.at(row);

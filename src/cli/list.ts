@@ -29,7 +29,7 @@ export async function listBlocks(call: Call): Promise<void> {
         yield* blockRows(block, nowMs);
       }
     }
-    for (const line of table(blockColumns(nowMs), rows, answer.colour)) {
+    for (const line of table(blockColumns(nowMs), rows, answer.colour, answer.width)) {
       if (count === 0) break; // the heading comes after the widths are known
       answer.line(line);
       if (answer.full) await answer.flush();

@@ -31,9 +31,9 @@ export async function restoreLedger(call: Call): Promise<void> {
         if (now.claims > 0) {
           await ask(call, `Replace the ${now.claims} claims of the ledger by the ${held.claims} of the backup?`);
         }
-        named(file, folder, () => ledger.restore(ledgerPath(folder)));
+        const row = named(file, folder, () => ledger.restore(ledgerPath(folder), file));
         const audit = new Audit({ stateDir, service, onTrouble: (message) => answer.note(message) });
-        audit.tellRootAct({ action: 'restored', detail: `${held.claims} claims from ${file}`, hand: who });
+        audit.tellRootAct({ action: 'restored', detail: `${held.claims} claims from ${file}`, row, hand: who });
         await audit.close();
       }
       tell(call, file, held, now, isDryRun);

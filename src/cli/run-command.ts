@@ -45,6 +45,8 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
       out: wantsColour(process.stdout.isTTY, environment),
       error: wantsColour(process.stderr.isTTY, environment),
     },
+    // A terminal that does not know how wide it is says 0.
+    width: process.stdout.isTTY && process.stdout.columns > 0 ? process.stdout.columns : null,
     debug: before.includes('--debug') || (debugging !== undefined && debugging !== '' && debugging !== '0'),
   });
 

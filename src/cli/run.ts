@@ -14,7 +14,10 @@ export async function run(call: Call): Promise<void> {
     config,
     pinDir: pinDirOf(call.environment),
     stateDir: stateDirOf(call.environment),
-    reconcile: async () => void (await runReconcile(call)),
+    reconcile: async (signal) => {
+      const { failure } = await runReconcile(call, signal);
+      if (failure !== null) throw failure;
+    },
   });
 }
 

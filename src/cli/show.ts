@@ -10,6 +10,7 @@ import { type Block, claimsOn } from './blocks.ts';
 import type { Call } from './call.ts';
 import { allowsOver, attachedHere, modeText } from './circumstance.ts';
 import { openHand } from './hand.ts';
+import type { Answer } from './output/answer.ts';
 import { blockColumns, blockObject, blockRows } from './output/block.ts';
 import { clean } from './output/clean.ts';
 import { endAt, secondsOfState, untilText, wholeSeconds } from './output/entry.ts';
@@ -58,7 +59,7 @@ export async function showTarget(call: Call): Promise<void> {
       interfaces: sight.attached.map(({ name }) => name),
     });
   } else {
-    for (const line of describe(sight, blocks, verdict, by, nowMs, answer.colour)) answer.line(line);
+    for (const line of describe(sight, blocks, verdict, by, nowMs, answer)) answer.line(line);
   }
   if (verdict === 'not_blocked') {
     const inside = sight.inside === 0 ? undefined : `${insideText(sight.inside)} inside it: falcodrop list`;
@@ -118,13 +119,14 @@ function* describe(
   verdict: ShowVerdict,
   by: Entry | null,
   nowMs: number,
-  colour: boolean,
+  { colour, width }: Pick<Answer, 'colour' | 'width'>,
 ): Generator<string> {
   const name = formatPrefix(sight.target);
   yield headline(sight, name, verdict, by, nowMs);
   if (sight.entries.length > 0) {
     yield '';
-    yield* table(blockColumns(nowMs), () => blocks.flatMap((block) => [...blockRows(block, nowMs)]), colour);
+    const rows = () => blocks.flatMap((block) => [...blockRows(block, nowMs)]);
+    yield* table(blockColumns(nowMs), rows, colour, width);
     yield '';
   }
   for (const entry of sight.entries) {

@@ -1,35 +1,43 @@
 /** Much work on the block list in slices, each one hold of the lock that an attacker's block may be waiting for. */
 import { slice as mostAtOnce } from '../blocklist/blocklist.ts';
 import type { Ledger } from '../blocklist/ledger/ledger.ts';
+import { FalcodropError } from '../errors.ts';
+import type { Hand } from './hand.ts';
 
-/** What a slice should take; the disk's sync and the wait for the lock are in it. The lock is never to be held over 30 ms. */
-const aimMs = 10;
+/** How long a slice should hold the lock: never over 30 ms, so that most is left for what comes in between (a busy CPU, GC). */
+const aimMs = 4;
 const leastAtOnce = 32;
-const firstAtOnce = 128;
+const firstAtOnce = 64;
 
-/** Between two checkpoints of the ledger. */
-const checkpointEvery = 4096;
+/** What can be counted and asked for piece by piece; an array is such. */
+export interface Items<T> {
+  readonly length: number;
+  slice(first: number, end: number): readonly T[];
+}
 
-/**
- * Yields slices, smaller where they take long. In between signals are heard, and the ledger's log is written back: SQLite would do
- * that inside a commit, with the lock held. `ledger` null: there is none.
- */
-export async function* slicesOf<T>(items: readonly T[], ledger: Ledger | null): AsyncGenerator<readonly T[]> {
-  if (items.length > firstAtOnce) ledger?.deferCheckpoints();
+/** Yields slices, smaller where the lock was held for long. In between signals are heard. */
+export async function* slicesOf<T>(
+  items: Items<T>,
+  { blocklist, ledger }: Pick<Hand, 'blocklist' | 'ledger'>,
+): AsyncGenerator<readonly T[]> {
+  // A log's first commit waits for the disk: here, where nobody waits for us.
+  if (items.length > firstAtOnce && ledger !== null) tick(ledger);
   let atOnce = firstAtOnce;
-  let sinceCheckpoint = 0;
   for (let first = 0; first < items.length; ) {
-    const some = items.slice(first, first + atOnce);
-    const begun = performance.now();
+    const some = items.slice(first, Math.min(first + atOnce, items.length));
     yield some;
-    const took = performance.now() - begun;
     first += some.length;
-    sinceCheckpoint += some.length;
-    atOnce = Math.round(Math.min(Math.max(atOnce * Math.min(aimMs / took, 2), leastAtOnce), mostAtOnce));
-    if (sinceCheckpoint >= checkpointEvery) {
-      sinceCheckpoint = 0;
-      ledger?.checkpoint();
-    }
+    const grown = atOnce * Math.min(aimMs / Math.max(blocklist.heldMs, 0.1), 2);
+    atOnce = Math.round(Math.min(Math.max(grown, leastAtOnce), mostAtOnce));
     await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+function tick(ledger: Ledger): void {
+  try {
+    ledger.tick();
+  } catch (error) {
+    // The first slice fails by it, and whoever works it knows what that means.
+    if (!(error instanceof FalcodropError)) throw error;
   }
 }

@@ -103,7 +103,7 @@ function describePinned({ answer }: Call, { maps, counters }: Pinned): void {
         amount(counts[kind].packets),
         amount(counts[kind].bytes),
       ]);
-    for (const line of table(columns, lines, answer.colour)) answer.line(line);
+    for (const line of table(columns, lines, answer.colour, answer.width)) answer.line(line);
   }
 }
 

@@ -1,10 +1,12 @@
 /** `falcodrop undo`: what policies did lately is taken back. */
 import { formatPrefix, type Prefix } from '../address/prefix.ts';
 import type { Owner, Wish } from '../blocklist/claims.ts';
+import { fromWall } from '../blocklist/ledger/clock.ts';
 import { keyOfTarget } from '../blocklist/ledger/key.ts';
 import type { Ledger } from '../blocklist/ledger/ledger.ts';
 import { type Ends, type HistoryRow, never } from '../blocklist/ledger/record.ts';
 import { isLive } from '../blocklist/ledger/union.ts';
+import { finishWithdrawals } from '../blocklist/reconcile.ts';
 import { FalcodropError } from '../errors.ts';
 import { fault } from '../fault.ts';
 import { type Call, flag, text } from './call.ts';
@@ -41,6 +43,7 @@ export async function undoActions(call: Call): Promise<void> {
   try {
     const { ledger } = hand;
     if (ledger === null) throw hand.trouble ?? new FalcodropError('ledger_missing', 'there is no ledger');
+    if (!flag(call, 'dryRun')) await finishWithdrawals(hand.blocklist, ledger);
     const reversals = findReversals(ledger, { ...filters, owner, since });
     const isDryRun = flag(call, 'dryRun');
     if (reversals.length === 0) {
@@ -86,11 +89,13 @@ export function reversalsOf(
 }
 
 function findReversals(ledger: Ledger, { within, owner = 'policy', rule, since, until }: Filters): Reversal[] {
+  // A quarter of an hour is one that has passed: a clock that was stepped meanwhile neither hides what was done nor adds to it.
+  const anchor = ledger.anchor();
   const filter = {
     owner,
     ...(within === undefined ? {} : { within }),
-    ...(since === undefined ? {} : { since }),
-    ...(until === undefined ? {} : { until }),
+    ...(since === undefined ? {} : { from: fromWall(anchor, since) }),
+    ...(until === undefined ? {} : { to: fromWall(anchor, until) }),
   };
   const now = ledger.now();
   const isLiveClaim = (target: Prefix, of: Owner): boolean =>
@@ -101,13 +106,14 @@ function findReversals(ledger: Ledger, { within, owner = 'policy', rule, since, 
 }
 
 /** One action: one cause, one reason. */
-async function revert({ blocklist, because }: Hand, ledger: Ledger, reversals: readonly Reversal[], since: string) {
+async function revert(hand: Hand, ledger: Ledger, reversals: readonly Reversal[], since: string) {
+  const { blocklist, because } = hand;
   const cause = because(`undo of what was done since ${since}`);
   const owners = new Set(reversals.map(({ owner }) => owner));
   for (const owner of owners) {
     const own = reversals.filter((reversal) => reversal.owner === owner);
     const gone = own.filter(({ back }) => back === null).map(({ target }) => target);
-    for await (const some of slicesOf(gone, ledger)) {
+    for await (const some of slicesOf(gone, hand)) {
       await blocklist.unblockMany(some, { owners: [owner], action: 'undone', cause });
     }
   }
@@ -132,7 +138,7 @@ async function revert({ blocklist, because }: Hand, ledger: Ledger, reversals: r
     [set, true],
     [raised, false],
   ] as const) {
-    for await (const some of slicesOf(wishes, ledger)) {
+    for await (const some of slicesOf(wishes, hand)) {
       const outcomes = await blocklist.blockMany(some, { replace, undo: replace });
       fault('undo.set');
       const failed = outcomes.find((outcome) => outcome instanceof FalcodropError);

@@ -87,6 +87,11 @@ Examples:
       { flags: '--xdp <mode>', text: 'where it runs', choices: ['auto', 'native', 'generic'] },
       { flags: '--addresses <count>', text: 'room for addresses, each family (first attach; default 262144)' },
       { flags: '--prefixes <count>', text: 'room for prefixes, each family (first attach; default 65536)' },
+      {
+        flags: '--mode <mode>',
+        text: 'enforce: drop again after three starts within 30 minutes',
+        choices: ['enforce'],
+      },
       { flags: '--check', text: 'change nothing: tell what would happen' },
       yes,
     ],
@@ -155,7 +160,8 @@ ${times}
 
 Examples:
   falcodrop unblock 203.0.113.66
-  falcodrop unblock --owner policy --rule 'Inbound SSH Connection' --since 'today 14:00' --dry-run
+  falcodrop unblock --owner policy --rule 'Inbound SSH Connection' \\
+    --since 'today 14:00' --dry-run
   falcodrop unblock --within 203.0.113.0/24 --yes`,
   },
   list: {
@@ -216,7 +222,7 @@ same file again says "unchanged". With --replace an empty file asks before it en
 
 Examples:
   falcodrop import addresses.txt --for 1w --reason 'abuse report 4711'
-  curl -s https://feeds.example/drop.txt | falcodrop import - --feed example --replace
+  curl -s https://feeds.example/drop | falcodrop import - --feed drop --replace
   ssh other falcodrop export | falcodrop import - --dry-run`,
   },
   export: {

@@ -1,10 +1,11 @@
 /**
- * The wishes of a file of any length, in some 60 bytes each: sorted by target and owner, of the same claim in the same mode the
+ * The wishes of a file of any length, in some 30 bytes each: sorted by target and owner, of the same claim in the same mode the
  * longest alone.
  */
 import type { Prefix } from '../address/prefix.ts';
 import type { Owner } from '../blocklist/claims.ts';
-import { keyOfTarget, targetOfKey } from '../blocklist/ledger/key.ts';
+import { keyOfTarget } from '../blocklist/ledger/key.ts';
+import { TargetList } from '../blocklist/target-list.ts';
 
 /** What lines have in common. */
 export interface Group {
@@ -26,7 +27,7 @@ export interface TableWish {
 const mostGroups = 0xffff;
 
 export class WishTable {
-  readonly #keys: string[] = [];
+  readonly #targets = new TargetList();
   #ends = new Float64Array(1024);
   #groupOf = new Uint16Array(1024);
   readonly #groups: Group[] = [];
@@ -41,50 +42,49 @@ export class WishTable {
   }
 
   get size(): number {
-    return this.#keys.length;
+    return this.#targets.length;
   }
 
   add(target: Prefix, group: Group, endMs: number): void {
-    const n = this.#keys.length;
+    const n = this.#targets.length;
     if (n === this.#ends.length) {
       this.#ends = grown(this.#ends, new Float64Array(2 * n));
       this.#groupOf = grown(this.#groupOf, new Uint16Array(2 * n));
     }
-    this.#keys.push(keyOfTarget(target).toString('latin1'));
+    this.#targets.push(target);
     this.#ends[n] = endMs;
     this.#groupOf[n] = this.#groupId(group);
   }
 
   /** By target, owner and mode, each claim's mode once. The rows' numbers, for {@link at}. */
   sorted(): Uint32Array {
-    const rows = Uint32Array.from(this.#keys, (_, n) => n);
+    const targets = this.#targets;
+    const rows = targets.order();
     const rank = this.#ranks();
-    const keys = this.#keys;
-    const order = (a: number, b: number): number => {
-      const keyA = keys[a] ?? '';
-      const keyB = keys[b] ?? '';
-      if (keyA !== keyB) return keyA < keyB ? -1 : 1;
-      return this.#rankOf(rank, a) - this.#rankOf(rank, b) || compare(this.#end(b), this.#end(a)) || a - b;
-    };
-    rows.sort(order);
+    const order = (a: number, b: number): number =>
+      this.#rankOf(rank, a) - this.#rankOf(rank, b) || compare(this.#end(b), this.#end(a)) || a - b;
     let kept = 0;
-    for (const row of rows) {
-      const before = rows[kept - 1];
-      const isAgain =
-        kept > 0 &&
-        before !== undefined &&
-        keys[before] === keys[row] &&
-        this.#rankOf(rank, before) === this.#rankOf(rank, row);
-      if (!isAgain) rows[kept++] = row;
+    for (let first = 0, end = 1; first < rows.length; first = end++) {
+      while (end < rows.length && targets.isSame(rows[first] ?? 0, rows[end] ?? 0)) end++;
+      // All rows of one target.
+      const own = rows.subarray(first, end);
+      if (own.length > 1) own.sort(order);
+      let last = -1;
+      for (const row of own) {
+        const of = this.#rankOf(rank, row);
+        if (of !== last) rows[kept++] = row;
+        last = of;
+      }
     }
     return rows.subarray(0, kept);
   }
 
   at(row: number): TableWish {
-    const key = this.#keys[row] ?? '';
     const group = this.#groups[this.#groupOf[row] ?? 0];
     if (group === undefined) throw new RangeError(`there is no row ${row}`);
-    return { target: targetOfKey(Buffer.from(key, 'latin1')), key, group, endMs: this.#ends[row] ?? Number.NaN };
+    const target = this.#targets.at(row);
+    const key = keyOfTarget(target).toString('latin1');
+    return { target, key, group, endMs: this.#ends[row] ?? Number.NaN };
   }
 
   /** Ends compared, with the command's own duration where a line says none. */

@@ -7,6 +7,8 @@ import { describe } from './alerts.ts';
 import type { Logger } from './log.ts';
 
 export interface DaemonBook extends Book {
+  /** Resolves when nothing can be written: at once where that is so already. */
+  troubled(): Promise<void>;
   /** Writes what waits, within some seconds. */
   close(): Promise<void>;
 }
@@ -21,6 +23,7 @@ export interface BookOptions {
 
 export function openBook({ pinDir, stateDir, logger, onOpen }: BookOptions): DaemonBook {
   const service = ownerOfPins(pinDir);
+  let tellTrouble: (() => void)[] = [];
   const audit = new Audit({ stateDir, service, onTrouble: (problem) => logger.error({ problem }, 'audit') });
   const writer = new LedgerWriter({
     stateDir,
@@ -29,9 +32,14 @@ export function openBook({ pinDir, stateDir, logger, onOpen }: BookOptions): Dae
       if (opened.movedAside !== null)
         logger.error({ movedAside: opened.movedAside }, 'a damaged ledger was moved aside');
       else logger.info({ isNew: opened.isNew }, 'ledger');
+      const { deleted } = opened;
+      if (deleted.length > 0)
+        logger.warn({ deleted }, 'old ledgers and copies were deleted, the newest three are kept');
       onOpen(opened);
     },
     onTrouble: (error, waiting) => {
+      for (const tell of tellTrouble) tell();
+      tellTrouble = [];
       logger.error({ ...describe(error), waiting }, 'the ledger can not be written; drops go on');
     },
   });
@@ -46,6 +54,8 @@ export function openBook({ pinDir, stateDir, logger, onOpen }: BookOptions): Dae
     claimsOf: () => [],
   };
   return Object.assign(audited(book, audit), {
+    troubled: (): Promise<void> =>
+      writer.trouble !== null ? Promise.resolve() : new Promise((resolve) => tellTrouble.push(resolve)),
     close: async () => {
       await writer.close();
       await audit.close();

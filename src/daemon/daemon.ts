@@ -12,7 +12,7 @@ import { type HttpSource, serveHttp } from '../sources/http.ts';
 import { Intake } from '../sources/intake.ts';
 import { wallClock } from '../time/clock.ts';
 import { describe, openAlerts } from './alerts.ts';
-import { openBook } from './book.ts';
+import { type DaemonBook, openBook } from './book.ts';
 import { haveEnd, openLines } from './lines.ts';
 import { type Log, type Logger, openLog } from './log.ts';
 import { notify } from './notify.ts';
@@ -28,7 +28,7 @@ export interface DaemonOptions {
   /** For the ledger. */
   readonly stateDir: string;
   /** Makes maps and ledger equal, in a process of its own; at the start, now and then, and when the ledger was begun anew. */
-  readonly reconcile?: () => Promise<void>;
+  readonly reconcile?: (signal: AbortSignal) => Promise<void>;
   /** Aborted = stop, as SIGTERM and SIGINT do. */
   readonly signal?: AbortSignal;
   /** Instead of the pinned maps, and of stderr; for tests. */
@@ -64,22 +64,32 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   /** Of alerts that are all there: no more is prepared for than they need, for Falco may start one of these an alert. */
   const isBrief = !config.http.enabled && haveEnd(config.lines);
   try {
+    const stopping = new AbortController();
+    let isOver = false;
+    const say = (error: unknown, what: string): void => {
+      // What the stop cut short, the next start does; it is said once, and not after the last word.
+      const isCutShort = stopping.signal.aborted && error instanceof FalcodropError && error.code === 'ledger_behind';
+      if (!isOver && !isCutShort) logger.error(describe(error), what);
+    };
     const reconciling = every(
       reconcileEveryMs,
       async () => {
         const before = settling.failures();
-        await options.reconcile?.();
+        if (!stopping.signal.aborted) await options.reconcile?.(stopping.signal);
         if (options.reconcile !== undefined) settling.mended(before);
       },
-      (error) => logger.error(describe(error), 'not reconciled'),
+      (error) => {
+        if (!stopping.signal.aborted) say(error, 'not reconciled');
+      },
     );
-    closers.push(reconciling.stop);
+    closers.push(reconciling.stop, () => stopping.abort());
     const onOpen = ({ isNew, movedAside }: Opened): void => {
       if (!isBrief || isNew || movedAside !== null) reconciling.now();
     };
-    const blocklist = open === undefined ? openBlocklist(options, logger, closers, onOpen) : open(pinDir);
+    const { blocklist, book } =
+      open === undefined ? openBlocklist(options, logger, closers, onOpen) : { blocklist: open(pinDir), book: null };
     closers.push(() => blocklist.close());
-    const settling = settler(blocklist, (error) => logger.error(describe(error), 'blocks not verified yet'));
+    const settling = settler(blocklist, (error) => say(error, 'blocks not verified yet'));
     if (open === undefined) closers.push(openRelay({ pinDir, stateDir: options.stateDir, logger }).close);
 
     // A file of its own in the bundle, for it is also what the thread runs.
@@ -139,7 +149,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
         const reaped = await blocklist.reap();
         if (reaped > 0) logger.info({ reaped }, 'reaped');
       },
-      (error) => logger.error(describe(error), 'not reaped'),
+      (error) => say(error, 'not reaped'),
     );
     closers.push(reaping.stop);
 
@@ -162,14 +172,24 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     isStopping = true;
     notify('STOPPING=1');
     logger.info({ why: isEnded ? 'end of input' : await stop.reason }, 'stopping');
+    stopping.abort();
     let isDurable = false;
     const isDone = await within(isEnded ? finishWithinMs : stopWithinMs, async () => {
       await Promise.all([http?.close(requestGraceMs), lines.stop()]);
       await intake.idle();
-      isDurable = await settling.now();
+      const settled = settling.now();
+      // A ledger that can not be written would be waited for in vain: it is tried once more, and then let go.
+      await Promise.race([settled, ...(book === null ? [] : [book.troubled()])]);
+      await book?.close();
+      isDurable = await settled;
       await lines.close();
     });
     if (!isDone) logger.warn({ waiting: intake.waiting }, 'stopped before all was done');
+    const trouble = book?.trouble ?? null;
+    if (trouble !== null)
+      logger.warn(describe(trouble), 'the ledger lacks what the maps hold: the next start writes it down');
+    alerts.endPeriod();
+    isOver = true;
     logger.info({ sources: intake.counts(), alerts: alerts.counts() }, 'stopped');
     if (isEnded) {
       const failure = await ended;
@@ -248,14 +268,15 @@ function openBlocklist(
   logger: Logger,
   closers: (() => void | Promise<void>)[],
   onOpen: (opened: Opened) => void,
-): Blocklist {
+): { readonly blocklist: Blocklist; readonly book: DaemonBook } {
   const book = openBook({ pinDir, stateDir, logger, onOpen });
   closers.push(() => book.close());
-  return Blocklist.open(pinDir, {
+  const blocklist = Blocklist.open(pinDir, {
     book,
     onClock: (movedNs) =>
       logger.warn({ movedMs: Number(movedNs / 1_000_000n) }, 'suspended: the clock of all ends was moved'),
   });
+  return { blocklist, book };
 }
 
 /** Runs `work` now and then, and when it is asked to; never twice at once. */

@@ -19,6 +19,7 @@ import {
   unlinkSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
+import { quote } from '../address/address.ts';
 import { FalcodropError } from '../errors.ts';
 import { fault } from '../fault.ts';
 import { count_kind, encodeSettings, FALCODROP_FORMAT, layout, MAX_SLOTS, mode } from './layout.ts';
@@ -98,6 +99,9 @@ const serviceWritable = new Set([
   'change_cidr',
 ]);
 
+/** Interfaces in a hint: a host of containers has hundreds. */
+const mostNamed = 20;
+
 /** Throws `interface_missing`, naming what is there, or `no_ethernet_header`, naming the lower device. */
 export function findInterface(name: string, links: readonly Link[] = native().netlink.links()): Link {
   const link = links.find((candidate) => candidate.name === name);
@@ -105,8 +109,8 @@ export function findInterface(name: string, links: readonly Link[] = native().ne
     const names = links.filter((candidate) => candidate.type === ethernet).map((candidate) => candidate.name);
     throw new FalcodropError(
       'interface_missing',
-      `there is no interface ${JSON.stringify(name)} here`,
-      `there are: ${names.join(', ')}`,
+      `there is no interface ${quote(name)} here`,
+      `there are: ${names.slice(0, mostNamed).join(', ')}${names.length > mostNamed ? ` and ${names.length - mostNamed} more` : ''}`,
     );
   }
   return link;
@@ -589,7 +593,8 @@ function makeSet(paths: PinPaths, sizes: Partial<Sizes>, service: Service): stri
   }
 }
 
-function requireSizes(set: PinnedSet, sizes: Partial<Sizes>): void {
+/** Throws `sizes_differ`. */
+export function requireSizes(set: PinnedSet, sizes: Partial<Sizes>): void {
   for (const [option, given, name] of [
     ['--addresses', sizes.addresses, 'blocked_v4'],
     ['--prefixes', sizes.prefixes, 'blocked_cidr_v4'],

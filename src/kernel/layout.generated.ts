@@ -23,7 +23,7 @@ export const layout = {
   change: { size: 48, members: { drop_until: [0, 8], count_until: [8, 8], operation: [16, 4], family: [20, 1], prefix_length: [21, 1], action: [22, 1], owners: [23, 1], scope: [24, 2], reserved: [26, 6], address: [32, 16] } },
 } as const;
 
-export const block_owner = { OWNER_HAND: 1, OWNER_POLICY: 2, OWNER_FEED: 4 } as const;
+export const block_owner = { OWNER_HAND: 1, OWNER_POLICY: 2, OWNER_FEED: 4, OWNER_WITHDRAWN: 128 } as const;
 export const hint_prefixes = { PREFIXES_V4: 1, PREFIXES_V6: 2 } as const;
 export const mode = { MODE_ENFORCE: 0, MODE_MONITOR: 1, MODE_OFF: 2 } as const;
 export const count_kind = { PASS_CLEAN: 0, PASS_ALLOWED: 1, PASS_NEVER_DROP: 2, PASS_OTHER_PORT: 3, PASS_MONITORED: 4, PASS_MODE_MONITOR: 5, PASS_MODE_OFF: 6, PASS_NOT_IP: 7, PASS_TAGS: 8, PASS_SHORT_LINK: 9, PASS_SHORT_IPV4: 10, PASS_SHORT_IPV6: 11, DROP_ADDRESS: 12, DROP_PREFIX: 13, ALSO_MALFORMED: 14, ALSO_SAMPLE_LOST: 15, COUNT_KINDS: 16 } as const;

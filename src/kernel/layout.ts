@@ -36,6 +36,11 @@ export const ownerBits: Readonly<Record<OwnerKind, number>> = {
   feed: block_owner.OWNER_FEED,
 };
 
+/** An entry that a hand ended while the ledger could not be told; kept until a reconcile has written that down. */
+export function isWithdrawn({ dropUntil, countUntil, owners }: BlockValue, now: bigint): boolean {
+  return (owners & block_owner.OWNER_WITHDRAWN) !== 0 && dropUntil <= now && countUntil <= now;
+}
+
 export function ownerKinds(bits: number): OwnerKind[] {
   return (Object.keys(ownerBits) as OwnerKind[]).filter((kind) => (bits & ownerBits[kind]) !== 0);
 }

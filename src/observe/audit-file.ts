@@ -24,8 +24,8 @@ export interface AuditFileOptions {
   /** Bytes of one file, and how many there are with the one that is written to. */
   readonly maxBytes?: number;
   readonly files?: number;
-  /** It can not be written: once, until it could again. */
-  readonly onTrouble?: (message: string) => void;
+  /** It can not be written: once, until it could again. `isDenied`: by this user, who is neither root nor the service. */
+  readonly onTrouble?: (message: string, isDenied: boolean) => void;
 }
 
 export const auditFileName = 'audit.jsonl';
@@ -97,7 +97,9 @@ export class AuditFile {
         this.#isInTrouble = false;
       } catch (error) {
         this.#letGo();
-        this.#trouble(error instanceof Error ? error.message : String(error));
+        const { code } = error as NodeJS.ErrnoException;
+        const isDenied = (code === 'EACCES' || code === 'ENOENT') && !this.#mayMake();
+        this.#trouble(error instanceof Error ? error.message : String(error), isDenied);
       }
     }
     this.#writing = null;
@@ -188,10 +190,10 @@ export class AuditFile {
     if (opened !== null) close(opened.descriptor, () => undefined);
   }
 
-  #trouble(message: string): void {
+  #trouble(message: string, isDenied = false): void {
     if (this.#isInTrouble) return;
     this.#isInTrouble = true;
-    this.#options.onTrouble?.(`the audit file ${this.path} can not be written: ${message}`);
+    this.#options.onTrouble?.(`the audit file ${this.path} can not be written: ${message}`, isDenied);
   }
 }
 

@@ -3,7 +3,16 @@
  * with dots, else they begin with `falcodrop.`.
  */
 import type { Owner } from '../blocklist/claims.ts';
-import { type Cause, forEver, type Hand, type LedgerEvent, never, type Outcome } from '../blocklist/ledger/record.ts';
+import {
+  type Cause,
+  type CauseId,
+  forEver,
+  type Hand,
+  type LedgerEvent,
+  never,
+  type Outcome,
+  type Written,
+} from '../blocklist/ledger/record.ts';
 import { targetText } from '../blocklist/target.ts';
 
 export type AuditLine = Readonly<Record<string, string | number | boolean | null | readonly string[]>>;
@@ -17,12 +26,14 @@ export interface Scene {
   readonly wallOf: (ledgerMs: number) => number;
 }
 
-/** Root's verbs that are no business of the ledger. */
+/** What is done by no event of the ledger: root's verbs, and a restore of the ledger itself. */
 export interface RootAct {
   readonly action: 'attached' | 'replaced' | 'detached' | 'purged' | 'mode_set' | 'allowed' | 'disallowed' | 'restored';
   readonly interface?: string;
   readonly target?: NonNullable<LedgerEvent['target']>;
   readonly detail?: string;
+  /** Its number in the history, where it is there. */
+  readonly row?: number;
   readonly hand: Hand | null;
 }
 
@@ -46,48 +57,46 @@ const types: Readonly<Record<string, string>> = {
 };
 
 /**
- * None where nothing was changed. A withdrawal has a line for each owner whose claim it ended, as the history has. Of a set
- * (`cause` of a number) `count` targets are one line without a target.
+ * A line for each row that the history got, with the row's number and moment: log and ledger say the same. `causeOf`: the cause
+ * of a set by its number. Of a set a line tells how many targets were added to its row.
  */
-export function auditLines(event: LedgerEvent, outcome: Outcome, cause: Cause | null, scene: Scene): AuditLine[] {
-  const { status } = outcome;
-  if (status === 'unchanged' || status === 'buried' || status === 'void') return [];
-  if (event.kind === 'note') {
-    const { action, owner, count, detail } = event;
-    return [{ ...base(action, event, cause, scene), ...ownerOf(owner), 'falcodrop.count': count, ...reason(detail) }];
-  }
-  if (event.kind === 'refuse') {
-    return [
-      {
-        ...base('refused', event, cause, scene),
-        ...ownerOf(event.owner),
-        ...reason(event.detail),
-        'event.outcome': 'failure',
-      },
-    ];
-  }
-  if (event.kind === 'bury') return [];
-  const line = base(status, event, cause, scene);
-  if (event.kind === 'wish') {
+export function auditLines(
+  event: LedgerEvent,
+  { rows = [] }: Outcome,
+  causeOf: (id: CauseId) => Cause | null,
+  scene: Scene,
+): AuditLine[] {
+  return rows.map((row) => {
+    const line = { ...base(row, event, scene), ...causeFields(causeFor(row, event, causeOf)), ...ruleOf(row.rule) };
+    if (event.kind === 'note') return { ...line, ...reason(event.detail) };
+    if (event.kind === 'refuse') return { ...line, ...reason(event.detail), 'event.outcome': 'failure' };
+    if (event.kind !== 'wish' || row.isOfSet || row.action === 'ended') return line;
     const isDrop = event.dropEnd !== never;
     const end = isDrop ? event.dropEnd : event.countEnd;
-    return [
-      {
-        ...line,
-        ...ownerOf(event.owner),
-        'falcodrop.mode': isDrop ? 'enforce' : 'monitor',
-        // null: for ever
-        'falcodrop.ends_at': end === forEver ? null : iso(scene.wallOf(end)),
-      },
-    ];
-  }
-  if (outcome.owners.length === 0) return [line];
-  return outcome.owners.map((owner) => ({ ...line, ...ownerOf(owner) }));
+    return {
+      ...line,
+      'falcodrop.mode': isDrop ? 'enforce' : 'monitor',
+      // null: for ever
+      'falcodrop.ends_at': end === forEver ? null : iso(scene.wallOf(end)),
+    };
+  });
 }
 
-export function rootActLine({ action, interface: name, target, detail, hand }: RootAct, scene: Scene): AuditLine {
+/** A claim ends by itself: what met it is not the cause of that. */
+function causeFor(
+  { isOfSet, action, cause }: Written,
+  event: LedgerEvent,
+  causeOf: (id: CauseId) => Cause | null,
+): Cause | null {
+  if (isOfSet) return cause === null ? null : causeOf(cause);
+  if (action === 'ended' || !('cause' in event)) return null;
+  return typeof event.cause === 'number' ? causeOf(event.cause) : event.cause;
+}
+
+export function rootActLine({ action, interface: name, target, detail, hand, row }: RootAct, scene: Scene): AuditLine {
   return {
     ...head(action, scene),
+    ...(row === undefined ? {} : { 'falcodrop.history.id': row }),
     ...(name === undefined ? {} : { 'observer.ingress.interface.name': name }),
     ...targetFields(target ?? null),
     ...reason(detail ?? null),
@@ -119,10 +128,15 @@ export function sentenceOf(line: AuditLine): string {
   ].join('');
 }
 
-function base(action: string, event: LedgerEvent, cause: Cause | null, scene: Scene): AuditLine {
-  const isOfSet = 'cause' in event && typeof event.cause === 'number';
+function base({ id, wallMs, action, isOfSet, owner, count }: Written, event: LedgerEvent, scene: Scene): AuditLine {
   const target = isOfSet ? null : event.target;
-  return { ...head(action, scene), ...targetFields(target), ...(cause === null ? {} : causeFields(cause)) };
+  return {
+    ...head(action, { ...scene, wallMs }),
+    'falcodrop.history.id': id,
+    ...targetFields(target),
+    ...ownerOf(owner),
+    ...(target === null ? { 'falcodrop.count': count } : {}),
+  };
 }
 
 function head(action: string, { wallMs, hostname }: Scene): AuditLine {
@@ -155,7 +169,13 @@ function reason(text: string | null): AuditLine {
   return text === null ? {} : { 'event.reason': text };
 }
 
-function causeFields(cause: Cause): AuditLine {
+/** Of a withdrawal: the rule behind the claim that it ended. */
+function ruleOf(rule: string | null): AuditLine {
+  return rule === null ? {} : { 'rule.name': rule };
+}
+
+function causeFields(cause: Cause | null): AuditLine {
+  if (cause === null) return {};
   if (cause.kind !== 'alert') {
     const name = 'name' in cause && cause.name !== null ? { 'falcodrop.set': cause.name } : {};
     return { ...handFields(cause.hand), ...name, ...reason(cause.reason), 'falcodrop.cause': cause.kind };

@@ -5,7 +5,7 @@
  */
 import { hostname } from 'node:os';
 import type { Book } from '../blocklist/claims.ts';
-import type { Cause, CauseId, LedgerEvent, Outcome } from '../blocklist/ledger/record.ts';
+import type { Cause, CauseId, LedgerEvent, Outcome, RefuseEvent } from '../blocklist/ledger/record.ts';
 import { AuditFile } from './audit-file.ts';
 import { type AuditLine, auditLines, type RootAct, rootActLine, type Scene, sentenceOf } from './audit-line.ts';
 import { defaultSockets, type LogSockets, tellSystemLog } from './system-log.ts';
@@ -16,7 +16,7 @@ export interface AuditOptions {
   readonly service: { readonly uid: number; readonly gid: number };
   readonly maxBytes?: number;
   readonly files?: number;
-  /** The file can not be written: said once. */
+  /** The file can not be written: said once. A member of the service's group may not, and hears where his lines are. */
   readonly onTrouble?: (message: string) => void;
   /** A set's cause by its number; null: it is not known. */
   readonly causeOf?: (id: CauseId) => Cause | null;
@@ -37,8 +37,15 @@ export class Audit {
   /** A set comes in slices, and its cause is asked for once. */
   #lastSet: { readonly id: CauseId; readonly cause: Cause | null } | null = null;
 
+  /** Whether the system's log took the last line. */
+  #isHeard = false;
+
   constructor(options: AuditOptions) {
-    this.#file = new AuditFile(options);
+    const { onTrouble = () => undefined, ...rest } = options;
+    this.#file = new AuditFile({
+      ...rest,
+      onTrouble: (message, isDenied) => onTrouble(isDenied ? this.#deniedText() : message),
+    });
     this.#sockets = options.sockets ?? defaultSockets;
     this.#causeOf = options.causeOf ?? (() => null);
     this.#wallNow = options.wallNow ?? Date.now;
@@ -48,10 +55,7 @@ export class Audit {
     return this.#file.path;
   }
 
-  /**
-   * What was written into the ledger, and what came of it, in the same order. `ledgerNow`: the ledger's time now, in ms. The
-   * targets of a set are one line an action and owner, with their number.
-   */
+  /** What was written into the ledger, and what came of it, in the same order. `ledgerNow`: the ledger's time now, in ms. */
   tell(events: readonly LedgerEvent[], outcomes: readonly Outcome[], ledgerNow: number): void {
     try {
       const wallMs = this.#wallNow();
@@ -60,25 +64,34 @@ export class Audit {
         hostname: this.#hostname,
         wallOf: (ledgerMs) => wallMs + (ledgerMs - ledgerNow),
       };
-      const sets = new Map<string, { line: AuditLine; count: number }>();
+      const causeOf = (id: CauseId): Cause | null => this.#causeOfSet(id);
       for (const [index, event] of events.entries()) {
         const outcome = outcomes[index];
-        if (outcome === undefined) continue;
-        const isSet = 'cause' in event && typeof event.cause === 'number';
-        for (const line of auditLines(event, outcome, this.#causeFor(event), scene)) {
-          if (!isSet) this.#write(line);
-          else {
-            const key = `${String(line['event.action'])} ${String(line['falcodrop.owner'])} ${event.cause}`;
-            sets.set(key, { line, count: (sets.get(key)?.count ?? 0) + 1 });
-          }
-        }
-      }
-      for (const { line, count } of sets.values()) {
-        const { 'falcodrop.ends_at': _, ...rest } = line;
-        this.#write({ ...rest, 'falcodrop.count': count });
+        if (outcome?.rows === undefined) continue;
+        for (const line of auditLines(event, outcome, causeOf, scene)) this.#write(line);
       }
     } catch {
       // what is told is done already
+    }
+  }
+
+  /** What there was no ledger to write into: the same line, without a number of the history. */
+  tellUnwritten(event: RefuseEvent): void {
+    try {
+      const { owner, count = 1 } = event;
+      const wallMs = this.#wallNow();
+      const row = { id: 0, wallMs, action: 'refused', isOfSet: false, owner, rule: null, cause: null, count } as const;
+      const scene: Scene = { wallMs, hostname: this.#hostname, wallOf: (ms) => ms };
+      const [line = {}] = auditLines(
+        event,
+        { status: 'refused', owners: [], remaining: [], rows: [row] },
+        () => null,
+        scene,
+      );
+      const { 'falcodrop.history.id': _, ...rest } = line;
+      this.#write(rest);
+    } catch {
+      // it is done already
     }
   }
 
@@ -108,13 +121,19 @@ export class Audit {
       ]),
     );
     this.#file.append(harmlessJson(short));
-    tellSystemLog(sentenceOf(short), short, this.#sockets);
+    this.#isHeard = tellSystemLog(sentenceOf(short), short, this.#sockets);
   }
 
-  #causeFor(event: LedgerEvent): Cause | null {
-    if (!('cause' in event)) return null;
-    if (typeof event.cause !== 'number') return event.cause;
-    if (this.#lastSet?.id !== event.cause) this.#lastSet = { id: event.cause, cause: this.#causeOf(event.cause) };
+  /** The file is 0640: who may forge what others did is no witness. */
+  #deniedText(): string {
+    const { path } = this.#file;
+    return this.#isHeard
+      ? `what you do is told to the system's log alone: ${path} is only root's and the service's to write`
+      : `what you do is in the history alone: ${path} is only root's and the service's to write, and there is no system log`;
+  }
+
+  #causeOfSet(id: CauseId): Cause | null {
+    if (this.#lastSet?.id !== id) this.#lastSet = { id, cause: this.#causeOf(id) };
     return this.#lastSet.cause;
   }
 }

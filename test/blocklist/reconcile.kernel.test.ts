@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { formatPrefix, parsePrefix } from '../../src/address/prefix.ts';
@@ -57,11 +57,16 @@ async function withLedger(pinned: Pinned, work: (scene: Scene) => Promise<void>)
   }
 }
 
-const nothing = { set: 0, removed: 0, adopted: 0, ended: 0, refused: 0 };
+const nothing = { set: 0, removed: 0, adopted: 0, ended: 0, refused: 0, stays_refused: 0 };
 const hour = 3600;
 
 /** Ends in seconds from now: 0 = never, null = for ever. */
 type Ends = readonly [drop: number | null, count: number | null];
+
+const endsAt = (now: number, [drop, count]: Ends) => {
+  const end = (seconds: number | null) => (seconds === null ? forEver : seconds === 0 ? never : now + seconds * 1000);
+  return { dropEnd: end(drop), countEnd: end(count) };
+};
 
 const inLedger = (
   ledger: Ledger,
@@ -69,9 +74,8 @@ const inLedger = (
   [drop, count]: Ends,
   owner: 'hand' | 'policy:p' = 'hand',
 ): LedgerEvent => {
-  const end = (seconds: number | null) =>
-    seconds === null ? forEver : seconds === 0 ? never : ledger.now() + seconds * 1000;
-  return { kind: 'wish', target: parsePrefix(target), owner, dropEnd: end(drop), countEnd: end(count), cause: byTest };
+  const ends = endsAt(ledger.now(), [drop, count]);
+  return { kind: 'wish', target: parsePrefix(target), owner, ...ends, cause: byTest };
 };
 
 function inMaps(list: Blocklist, target: string, [drop, count]: Ends, owners = ownerBits.hand): void {
@@ -88,6 +92,10 @@ interface Row {
   readonly entry: Ends | null;
   readonly foreign?: 'remove';
   readonly refuses?: true;
+  /** By root's own list. */
+  readonly forced?: Ends;
+  /** What the next one does; nothing, or what is refused stays so. */
+  readonly leaves?: Partial<Summary>;
   readonly does: Partial<Summary>;
   readonly after: Ends | null;
 }
@@ -114,6 +122,16 @@ const rows: readonly Row[] = [
     after: [60, 0],
   },
   { name: 'unknown', claim: null, entry: [hour, 0], does: { adopted: 1 }, after: [hour, 0] },
+  { name: 'ended', claim: [-10, 0], entry: [-10, 0], does: { removed: 1 }, after: null },
+  { name: 'ended, the entry lives', claim: [-10, 0], entry: [hour, 0], does: { adopted: 1 }, after: [hour, 0] },
+  {
+    name: 'ended, the entry lives, to be removed if unknown',
+    claim: [-10, 0],
+    entry: [hour, 0],
+    foreign: 'remove',
+    does: { adopted: 1 },
+    after: [hour, 0],
+  },
   {
     name: 'unknown, to be removed',
     claim: null,
@@ -125,12 +143,82 @@ const rows: readonly Row[] = [
   { name: 'unknown and ended', claim: null, entry: [-10, 0], does: {}, after: [0, 0] },
   { name: 'refused', claim: [hour, 0], entry: null, refuses: true, does: { refused: 1 }, after: null },
   {
-    name: 'refused, and in force',
+    name: 'refused, and in force for a shorter time',
     claim: [hour, 0],
     entry: [60, 0],
     refuses: true,
+    does: { refused: 1 },
+    after: [60, 0],
+  },
+  { name: 'refused now, and in force', claim: [hour, 0], entry: [hour, 0], refuses: true, does: {}, after: [hour, 0] },
+  {
+    name: 'refused, and forced by root',
+    claim: [hour, 0],
+    entry: null,
+    refuses: true,
+    forced: [hour, 0],
     does: { set: 1 },
     after: [hour, 0],
+  },
+  {
+    name: 'refused, and forced for a shorter time than the ledger says',
+    claim: [null, 0],
+    entry: null,
+    refuses: true,
+    forced: [hour, 0],
+    does: { set: 1, refused: 1 },
+    after: [hour, 0],
+    leaves: {},
+  },
+  {
+    name: 'in force as it is forced, and the ledger says longer',
+    claim: [10 * hour, 0],
+    entry: [hour, 0],
+    refuses: true,
+    forced: [hour, 0],
+    does: { refused: 1 },
+    after: [hour, 0],
+    leaves: {},
+  },
+  {
+    name: 'forced to be watched, and the ledger says dropped',
+    claim: [hour, 0],
+    entry: null,
+    refuses: true,
+    forced: [0, hour],
+    does: { refused: 1 },
+    after: null,
+  },
+  {
+    name: 'forced, and somebody else wants it longer',
+    claim: [hour, 0],
+    other: [null, 0],
+    entry: null,
+    refuses: true,
+    forced: [hour, 0],
+    does: { set: 1, refused: 1 },
+    after: [hour, 0],
+    leaves: { stays_refused: 1 },
+  },
+  {
+    name: 'refused, and only somebody else wants what root forces',
+    claim: null,
+    other: [hour, 0],
+    entry: null,
+    refuses: true,
+    forced: [hour, 0],
+    does: { refused: 1 },
+    after: null,
+  },
+  {
+    name: 'unblocked, and what is left is refused',
+    claim: [2 * hour, 0],
+    isWithdrawn: true,
+    other: [hour, 0],
+    entry: [2 * hour, 0],
+    refuses: true,
+    does: { refused: 1, removed: 1 },
+    after: null,
   },
 ];
 
@@ -151,6 +239,7 @@ describe.each(['192.0.2.1', '2001:db8::1', '198.51.100.0/24', '2001:db8:1::/48']
         const options: Partial<ReconcileOptions> = {
           foreign: row.foreign ?? 'adopt',
           ...(row.refuses === true ? { refuses: () => 'because' } : {}),
+          ...(row.forced === undefined ? {} : { forced: (_, now) => endsAt(now, row.forced ?? [0, 0]) }),
         };
 
         const claims = [...ledger.claims({ state: 'any' })];
@@ -172,9 +261,11 @@ describe.each(['192.0.2.1', '2001:db8::1', '198.51.100.0/24', '2001:db8:1::/48']
         }
         for (const mended of scene.mended)
           expect(mended.why).toBe(mended.mending === 'refused' ? 'because' : undefined);
-        // Once is enough, but for what is refused every time.
-        const again = row.refuses === true && row.entry === null ? row.does : {};
+        // Once is enough: what stays refused is not written down again.
+        const written = [...ledger.history()].length;
+        const again = row.leaves ?? (row.does.refused === undefined ? {} : { stays_refused: row.does.refused });
         expect(await scene.run(options)).toEqual({ ...nothing, ...again });
+        expect([...ledger.history()]).toHaveLength(written);
       }),
     ),
   );
@@ -229,6 +320,26 @@ describe('reconcile', () => {
       expect(await run()).toEqual(nothing);
     }));
 
+  test('what somebody only watches for longer is not blocked by him when it is adopted', () =>
+    scene(async ({ ledger, booked, tell, run }) => {
+      const target = parsePrefix('192.0.2.7');
+      tell({ kind: 'wish', target, owner: 'feed:f', dropEnd: ledger.now() + 60_000, countEnd: never, cause: byTest });
+      // As a hand's --monitor leaves it that could not be written down.
+      inMaps(booked, '192.0.2.7', [60, hour], ownerBits.feed | ownerBits.hand);
+      expect(await run()).toEqual({ ...nothing, adopted: 1 });
+      const [, hand] = ledger.claimsOf(target);
+      expect(hand).toMatchObject({ owner: 'hand', dropEnd: never });
+      expect(hand?.countEnd).toBeGreaterThan(ledger.now());
+    }));
+
+  test('an end that no clock reaches is for ever', () =>
+    scene(async ({ tell, run, seconds }) => {
+      const target = parsePrefix('192.0.2.8');
+      tell({ kind: 'wish', target, owner: 'hand', dropEnd: forEver - 1, countEnd: never, cause: byTest });
+      expect(await run()).toMatchObject({ set: 1 });
+      expect(seconds('192.0.2.8')).toEqual([null, 0]);
+    }));
+
   test('more than one slice, two reconciles at once', () =>
     scene(async ({ lab, ledger, booked, tell, run, seconds }) => {
       const targets = Array.from({ length: 700 }, (_, i) => `198.18.${i >> 8}.${i & 255}`);
@@ -240,6 +351,22 @@ describe('reconcile', () => {
       expect(both.every(({ adopted, removed }) => adopted === 0 && removed === 0)).toBe(true);
       for (const target of targets) expect(seconds(target)?.[0]).toBeGreaterThan(hour - 20);
       expect([...booked.entries()]).toHaveLength(700);
+    }));
+
+  test('a ledger that is lost in the middle of it costs no drop', () =>
+    scene(async ({ ledger, booked, tell, seconds }) => {
+      const targets = Array.from({ length: 600 }, (_, i) => `198.18.${i >> 8}.${i & 255}`);
+      tell(...targets.map((target) => inLedger(ledger, target, [hour, 0])));
+      for (const target of targets.slice(1)) inMaps(booked, target, [hour, 0]);
+      // The first is missing in the maps, and mended in the first slice.
+      const onMended = ({ mending }: Mended): void => {
+        if (mending !== 'set') return;
+        for (const suffix of ['', '-wal', '-shm']) rmSync(`${ledger.path}${suffix}`);
+      };
+      await reconcile(booked, ledger, { foreign: 'adopt', settleMs: 100, onMended });
+      for (const target of targets) expect(seconds(target)?.[0], target).toBeGreaterThan(hour - 20);
+      expect(await reconcile(booked, ledger, { foreign: 'adopt', settleMs: 100 })).toEqual(nothing);
+      expect([...ledger.claims()]).toHaveLength(600);
     }));
 
   test('a block that is being made meanwhile is no foreign one', () =>
@@ -282,3 +409,34 @@ test('a purge between an automatic block and its verification loses nothing', ()
       expect(await run()).toEqual(nothing);
     }),
   ));
+
+describe('a refusal', () => {
+  const pinned = sharedPinned();
+  const target = '192.0.2.66';
+  const refuses = (): string => 'because';
+  const refusals = (ledger: Ledger) =>
+    [...ledger.history({ action: 'refused' })].map(({ detail, ends }) => [detail, ends?.dropEnd]);
+
+  test('is written down again when its claim, its end or its reason is another', () =>
+    pinned((shared) =>
+      withLedger(shared, async ({ ledger, run, tell }) => {
+        const first = inLedger(ledger, target, [hour, 0]);
+        tell(first);
+        expect(await run({ refuses })).toMatchObject({ refused: 1 });
+        expect(await run({ refuses })).toMatchObject({ refused: 0, stays_refused: 1 });
+        expect(await run({ refuses: () => 'of something else' })).toMatchObject({ refused: 1 });
+        expect(await run({ refuses })).toMatchObject({ refused: 1 });
+        tell(inLedger(ledger, target, [2 * hour, 0]));
+        expect(await run({ refuses })).toMatchObject({ refused: 1 });
+        expect(await run({ refuses })).toMatchObject({ refused: 0, stays_refused: 1 });
+        expect(refusals(ledger).map(([detail]) => detail)).toEqual([
+          'because',
+          'because',
+          'of something else',
+          'because',
+        ]);
+        // One note a reconcile that did something, none of those that did not.
+        expect([...ledger.history({ action: 'reconciled' })]).toHaveLength(4);
+      }),
+    ));
+});

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { readCommandLine } from '../../src/cli/command.ts';
+import { readCommandLine, refill } from '../../src/cli/command.ts';
 import { release } from '../../src/cli/release.ts';
 import { otherWords, verbs } from '../../src/cli/verbs.ts';
 import { FalcodropError } from '../../src/errors.ts';
@@ -83,6 +83,7 @@ describe('help', () => {
     const reading = readCommandLine(['--help']);
     if (!('text' in reading)) throw new Error('no help');
     for (const name of Object.keys(verbs)) expect(reading.text).toMatch(new RegExp(`^  ${name} `, 'm'));
+    for (const line of reading.text.split('\n')) expect(line.length, line).toBeLessThanOrEqual(80);
     expect(reading.text).toContain('Exit statuses');
   });
 
@@ -91,7 +92,19 @@ describe('help', () => {
     if (!('text' in reading)) throw new Error('no help');
     for (const { flags } of verb.options) expect(reading.text).toContain(flags);
     expect(reading.text).toContain('--json');
-    expect(Math.max(...reading.text.split('\n').map((line) => line.length))).toBeLessThanOrEqual(120);
+    for (const line of reading.text.split('\n')) expect(line.length, line).toBeLessThanOrEqual(80);
+  });
+
+  test.each([
+    ['a b c', 'a b c'],
+    ['aaaa bbbb\ncccc', 'aaaa bbbb\ncccc'],
+    ['aaaa bbbb cccc', 'aaaa bbbb\ncccc'],
+    ['aa\nbb\n\ncc', 'aa bb\n\ncc'],
+    ['aa\n\nSo:\n  kept as it is, however long\nbb', 'aa\n\nSo:\n  kept as it is, however long\nbb'],
+    ['So:\naa', 'So:\naa'],
+    ['aaaaaaaaaaaaaaa b', 'aaaaaaaaaaaaaaa\nb'],
+  ])('paragraphs are broken anew: %j', (text, lines) => {
+    expect(refill(text, 10)).toBe(lines);
   });
 
   test('without any word', () => {

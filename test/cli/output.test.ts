@@ -5,6 +5,7 @@ import { parsePrefix } from '../../src/address/prefix.ts';
 import type { Entry } from '../../src/blocklist/entry.ts';
 import { amount } from '../../src/cli/output/amount.ts';
 import { Answer, RefusedError, type Status } from '../../src/cli/output/answer.ts';
+import { blockColumns, blockRows } from '../../src/cli/output/block.ts';
 import { clean, jsonLine } from '../../src/cli/output/clean.ts';
 import { paint, wantsColour } from '../../src/cli/output/colour.ts';
 import { entryColumns, entryObject, entryRow } from '../../src/cli/output/entry.ts';
@@ -143,6 +144,67 @@ describe('a table', () => {
   test('a name that moves the cursor is shown, not obeyed', () => {
     const hostile = () => [['e\u202ex', 'z\u001b[7m', '']];
     expect([...table(columns, hostile, false)]).toEqual(['A                  N  LAST', 'e\\u202ex  z\\u001b[7m  ']);
+  });
+
+  describe('on a terminal', () => {
+    const wide = [
+      { title: 'TARGET' },
+      { title: 'OWNER', yields: [[3, 4]] },
+      { title: 'SEEN', yields: [[2, 0]] },
+      {
+        title: 'WHY',
+        yields: [
+          [1, 6],
+          [4, 0],
+        ],
+      },
+    ] as const;
+    const data = () => [
+      ['2001:db8::1', 'policy:ssh', '5m ago', 'Inbound SSH Connection'],
+      ['192.0.2.1', 'hand', '-', 'scans'],
+    ];
+    test.each<[number | null, string[]]>([
+      [null, ['2001:db8::1  policy:ssh  5m ago  Inbound SSH Connection', '192.0.2.1    hand        -       scans']],
+      [55, ['2001:db8::1  policy:ssh  5m ago  Inbound SSH Connection', '192.0.2.1    hand        -       scans']],
+      [54, ['2001:db8::1  policy:ssh  5m ago  Inbound SSH Connecti…', '192.0.2.1    hand        -       scans']],
+      [39, ['2001:db8::1  policy:ssh  5m ago  Inbou…', '192.0.2.1    hand        -       scans']],
+      [38, ['2001:db8::1  policy:ssh  Inbou…', '192.0.2.1    hand        scans']],
+      [30, ['2001:db8::1  policy:s…  Inbou…', '192.0.2.1    hand       scans']],
+      [25, ['2001:db8::1  pol…  Inbou…', '192.0.2.1    hand  scans']],
+      [24, ['2001:db8::1  pol…', '192.0.2.1    hand']],
+      // It yields no more: a row is one line, and the terminal's to break.
+      [10, ['2001:db8::1  pol…', '192.0.2.1    hand']],
+    ])('of %s columns', (width, lines) => {
+      expect([...table(wide, data, false, width)].slice(1)).toEqual(lines);
+    });
+
+    test('of 80 columns the longest rows fit', () => {
+      const rows = [
+        { ...entry, target: parsePrefix('2001:db8:1111:2222:3333:4444:5555:6666'), dropSeconds: 200_000 },
+        { ...entry, target: parsePrefix('2001:db8:1111:2222:3333:4444:5555:6660/124'), packets: 1e12, bytes: 9.9e15 },
+        { ...entry, target: parsePrefix('203.0.113.128/25'), state: 'monitor', dropSeconds: 0, countSeconds: 2e7 },
+      ].flatMap((one) => {
+        const claim = {
+          owner: 'policy:a-policy-with-a-name-that-is-rather-long',
+          mode: 'enforce',
+          dropSeconds: null,
+          countSeconds: 0,
+          begunMs: nowMs,
+          rule: 'A rule of Falco with a name that goes on and on and on and on',
+          policy: null,
+          reason: null,
+          by: null,
+        } as const;
+        return [...blockRows({ entry: one as Entry, claims: [claim, { ...claim, owner: 'hand' }] }, nowMs)];
+      });
+      for (const of of [rows, rows.slice(3, 6), rows.slice(6)]) {
+        const lines = [...table(blockColumns(nowMs), () => of, false, 80)];
+        expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(80);
+        expect(lines[0]).toMatch(/^TARGET +STATE +ENDS .*OWNER/);
+      }
+      // And nothing is cut for a program.
+      expect([...table(blockColumns(nowMs), () => rows, false)].join()).toContain('goes on and on');
+    });
   });
 
   test('colour changes no width', () => {

@@ -20,6 +20,7 @@ const row = (action: Action, before: Ends | null = null, owner: Owner = 'policy:
     cause: null,
     count: 1,
     detail: null,
+    ports: [],
   }) satisfies HistoryRow;
 
 const later: Ends = { dropEnd: 2000, countEnd: 0 };

@@ -2,6 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import Database from 'better-sqlite3';
 import { expect, test } from 'vitest';
 import { parsePrefix } from '../../src/address/prefix.ts';
 import { Blocklist } from '../../src/blocklist/blocklist.ts';
@@ -146,6 +147,54 @@ test('killed with -9 after its answer the drop stands, and the next daemon adopt
     await ended(second.child);
     lab.detach(host, null, { purge: true });
   }));
+
+test.each([
+  ['of a newer version', (path: string) => sql(path, 'PRAGMA user_version = 99')],
+  ['locked by a stranger', (path: string) => hold(path)],
+])('a ledger that can not be written, %s, does not hold up the stop, and the last word is "stopped"', (_, spoil) =>
+  withLab(async (lab) => {
+    const { host } = open(lab);
+    const ready = await start(lab, host);
+    ready.child.kill('SIGTERM');
+    await ended(ready.child);
+    const release = spoil(join(lab.directory, 'state/ledger.db'));
+    try {
+      const daemon = await start(lab, host);
+      daemon.post(alert('198.51.100.7'));
+      await daemon.waitFor(({ outcome }) => outcome === 'blocked');
+      await daemon.waitFor(({ msg }) => msg === 'the ledger can not be written; drops go on');
+      const at = performance.now();
+      daemon.child.kill('SIGTERM');
+      await ended(daemon.child);
+      expect(daemon.child.exitCode).toBe(0);
+      expect(performance.now() - at).toBeLessThan(3_000);
+      const said = daemon.lines.map(({ msg }) => msg);
+      expect(said.at(-1)).toBe('stopped');
+      expect(said).toContain('the ledger lacks what the maps hold: the next start writes it down');
+      expect(said).not.toContain('blocks not verified yet');
+      expect(said).not.toContain('stopped before all was done');
+    } finally {
+      release?.();
+    }
+    lab.detach(host, null, { purge: true });
+  }),
+);
+
+function sql(path: string, text: string): undefined {
+  const database = new Database(path);
+  database.exec(text);
+  database.close();
+}
+
+/** The write lock, until the returned function is called. */
+function hold(path: string): () => void {
+  const database = new Database(path);
+  database.exec('BEGIN EXCLUSIVE');
+  return () => {
+    database.exec('ROLLBACK');
+    database.close();
+  };
+}
 
 test('a full map is said so, and the daemon goes on', () =>
   withLab(async (lab) => {

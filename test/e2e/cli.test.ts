@@ -25,6 +25,7 @@ import {
 import { native } from '../../src/kernel/native.ts';
 import { command, type Ended, objects } from '../cli/falcodrop.ts';
 import { ended, type Lab, openLab, until } from '../kernel/lab.ts';
+import { makeAfresh } from './afresh.ts';
 
 const uplink = 'up0';
 const spare = 'up1';
@@ -50,6 +51,7 @@ beforeAll(() => {
   lab.veth({ namespace: edge, name: spare, exact: true }, { namespace: peer, name: 'x1', exact: true });
   lab.exec(edge, 'ip', 'route', 'add', 'default', 'via', '198.51.100.254');
   stateDir = join(lab.directory, 'state');
+  attachAnew = makeAfresh({ lab, namespace: edge, stateDir, attachAnew: attachFirst });
 });
 afterAll(() => lab.close());
 
@@ -89,8 +91,7 @@ function json(status: number, args: readonly string[], ways: Ways = {}) {
 const keysOf = (value: unknown): string[] => Object.keys(value as object);
 const pinned = (name: string) => join(lab.pinDir, 'current', name);
 
-/** A fresh set with one interface attached. */
-function attachAnew(...options: string[]): void {
+function attachFirst(...options: string[]): void {
   if (existsSync(lab.pinDir)) expect(hand(['detach', '--all', '--purge']).status).toBe(0);
   // What is in the ledger comes back with the next attach.
   lab.exec(null, 'rm', '-rf', stateDir);
@@ -98,6 +99,9 @@ function attachAnew(...options: string[]): void {
     status: 0,
   });
 }
+
+/** A fresh set with one interface attached. */
+let attachAnew: () => void;
 
 describe('before anything is attached', () => {
   test.each([
@@ -212,7 +216,7 @@ describe('attach and detach', () => {
   });
 
   test('sizes, modes and words that make no sense', () => {
-    attachAnew('--xdp', 'generic');
+    attachFirst('--xdp', 'generic');
     expect(json(1, ['attach', uplink, '--addresses', '5']).errors).toMatchObject([{ code: 'sizes_differ' }]);
     expect(json(1, ['attach', uplink, '--xdp', 'native']).errors).toMatchObject([{ code: 'xdp_other_mode' }]);
     expect(json(0, ['attach', uplink, '--check', '--xdp', 'native']).said).toMatchObject([
@@ -703,12 +707,22 @@ describe('settings of the guard', () => {
   let path = '';
   let environment: Readonly<Record<string, string>> = {};
 
-  beforeEach(() => {
-    attachAnew();
+  let attachWithGuard: () => void;
+
+  beforeAll(() => {
     path = join(lab.directory, 'guard.yaml');
     environment = { FALCODROP_CONFIG: path };
+    attachWithGuard = makeAfresh({
+      ...{ lab, namespace: edge, stateDir },
+      attachAnew: () => {
+        attachFirst();
+        expect(hand(['attach', uplink], { environment }).status).toBe(0);
+      },
+    });
+  });
+  beforeEach(() => {
     writeFileSync(path, 'guard:\n  allow_private: false\n');
-    expect(hand(['attach', uplink], { environment }).status).toBe(0);
+    attachWithGuard();
   });
 
   const isRefused = (ways: Ways = {}) => hand(['block', target], { environment, ...ways }).status === 3;

@@ -120,23 +120,26 @@ const fresh = (): string => `203.0.113.${next++}`;
 const freshPrefix = (): string => `100.64.${next++}.0/24`.replace(/^100\.64\./, '198.18.');
 
 describe('a hand', () => {
-  test.each(['block.begun', 'block.mapped', 'block.recorded'] as const)('a first block, at %s', (point) => {
-    const [address, prefix] = [fresh(), freshPrefix()];
-    die(point, ['block', address, '--for', '1h']);
-    checkModel('after the crash');
-    die(point, ['block', prefix, '--for', '1h']);
-    recover();
-    acknowledge(address, 5400);
-    acknowledge(prefix, 5400);
-    recover();
-  });
+  test.each(['block.begun', 'block.mapped', 'block.entered', 'block.recorded'] as const)(
+    'a first block, at %s',
+    (point) => {
+      const [address, prefix] = [fresh(), freshPrefix()];
+      die(point, ['block', address, '--for', '1h']);
+      checkModel('after the crash');
+      die(point, ['block', prefix, '--for', '1h']);
+      recover();
+      acknowledge(address, 5400);
+      acknowledge(prefix, 5400);
+      recover();
+    },
+  );
 
   test('a forced block, at block.listed', () => {
     die('block.listed', ['block', '10.9.9.9', '--force', '--for', '1h']);
     recover();
   });
 
-  test.each(['block.begun', 'extend.mapped', 'block.mapped', 'block.recorded'] as const)(
+  test.each(['block.begun', 'extend.mapped', 'block.mapped', 'block.entered', 'block.recorded'] as const)(
     'an extension, at %s',
     (point) => {
       for (const target of [fresh(), freshPrefix()]) {
@@ -148,7 +151,7 @@ describe('a hand', () => {
     },
   );
 
-  test.each(['block.begun', 'replace.mapped', 'block.mapped', 'block.recorded'] as const)(
+  test.each(['block.begun', 'replace.mapped', 'block.mapped', 'block.entered', 'block.recorded'] as const)(
     'a shorter end, at %s',
     (point) => {
       for (const target of [fresh(), freshPrefix()]) {
@@ -160,7 +163,7 @@ describe('a hand', () => {
     },
   );
 
-  test.each(['unblock.begun', 'unblock.recorded', 'unblock.mapped', 'unblock.unhinted'] as const)(
+  test.each(['unblock.begun', 'unblock.recorded', 'unblock.mapped', 'unblock.unhinted', 'unblock.entered'] as const)(
     'an unblock, at %s, and again',
     (point) => {
       const targets = [fresh(), freshPrefix()];

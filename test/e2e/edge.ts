@@ -10,6 +10,7 @@ import { Ledger } from '../../src/blocklist/ledger/ledger.ts';
 import { forEver, never } from '../../src/blocklist/ledger/record.ts';
 import { secondsLeft } from '../../src/kernel/clock.ts';
 import { MAX_SLOTS } from '../../src/kernel/layout.ts';
+import type { BpfProgram } from '../../src/kernel/native.ts';
 import { loadInstance } from '../../src/kernel/object.ts';
 import { blockMapNames, PinnedSet } from '../../src/kernel/set.ts';
 import { command, objects } from '../cli/falcodrop.ts';
@@ -66,6 +67,12 @@ export interface EdgeOptions {
 
 export function openEdge({ config = '', service = [0, 0], sizes = [4096, 1024] }: EdgeOptions = {}): Edge {
   const lab = openLab();
+  loaded.set(lab.pinDir, null);
+  lab.onClose(() => {
+    const last = loaded.get(lab.pinDir);
+    loaded.delete(lab.pinDir);
+    if (last != null) unload(last);
+  });
   const namespace = lab.namespace('e');
   const outside = lab.namespace('x');
   lab.veth(
@@ -128,22 +135,64 @@ export function openEdge({ config = '', service = [0, 0], sizes = [4096, 1024] }
   return edge;
 }
 
+/** A program on the maps of one set; loading one costs the kernel a quarter of a second of verifying. */
+interface Loaded {
+  readonly set: PinnedSet;
+  readonly program: BpfProgram;
+  readonly maps: string;
+}
+
+/** By pin directory, until their lab closes. */
+const loaded = new Map<string, Loaded | null>();
+
+const serviceOwned: ReadonlySet<string> = new Set([...blockMapNames, 'hints']);
+const asked = [...serviceOwned, 'allowed_cidr_v4', 'allowed_cidr_v6', 'settings', 'counters'];
+
+/** Which maps are pinned now, whatever handles of former ones still say. */
+function pinnedMaps(set: PinnedSet): string {
+  return asked.map((name) => set.map(name, !serviceOwned.has(name)).info.id).join(' ');
+}
+
+function load(set: PinnedSet, maps: string): Loaded {
+  return { set, maps, program: loadInstance((name) => set.map(name), MAX_SLOTS - 1) };
+}
+
+function unload({ program, set }: Loaded): void {
+  program.close();
+  set.close();
+}
+
 /** One packet of each source through the program on the pinned maps. */
 export function dropped(pinDir: string, sources: readonly string[]): Set<string> {
   const set = new PinnedSet(pinDir);
-  const program = loadInstance((name) => set.map(name), MAX_SLOTS - 1);
-  try {
-    return new Set(
-      sources.filter((source) => {
-        const family = source.includes(':') ? 6 : 4;
-        const packet = family === 6 ? ipv6({ source }) : ipv4({ source });
-        return program.testRun({ data: frame(family, packet) }).returnValue === 1; // XDP_DROP
-      }),
-    );
-  } finally {
-    program.close();
+  const maps = pinnedMaps(set);
+  const before = loaded.get(pinDir);
+  if (before?.maps === maps) {
     set.close();
+    return droppedBy(before.program, sources);
   }
+  if (before != null) unload(before);
+  const now = load(set, maps);
+  if (before !== undefined) {
+    loaded.set(pinDir, now);
+    return droppedBy(now.program, sources);
+  }
+  // Of no edge: nobody would take it away.
+  try {
+    return droppedBy(now.program, sources);
+  } finally {
+    unload(now);
+  }
+}
+
+function droppedBy(program: BpfProgram, sources: readonly string[]): Set<string> {
+  return new Set(
+    sources.filter((source) => {
+      const family = source.includes(':') ? 6 : 4;
+      const packet = family === 6 ? ipv6({ source }) : ipv4({ source });
+      return program.testRun({ data: frame(family, packet) }).returnValue === 1; // XDP_DROP
+    }),
+  );
 }
 
 export interface Held {

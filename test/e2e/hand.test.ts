@@ -4,10 +4,12 @@ import {
   chownSync,
   existsSync,
   linkSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -19,6 +21,7 @@ import { Ledger } from '../../src/blocklist/ledger/ledger.ts';
 import type { AlertCause } from '../../src/blocklist/ledger/record.ts';
 import { command, type Ended, objects } from '../cli/falcodrop.ts';
 import { type Lab, openLab } from '../kernel/lab.ts';
+import { makeAfresh } from './afresh.ts';
 
 const uplink = 'up0';
 
@@ -35,6 +38,7 @@ beforeAll(() => {
     { namespace: peer, name: 'x0', exact: true, addresses: ['198.51.100.66/24'] },
   );
   stateDir = join(lab.directory, 'state');
+  attachAnew = makeAfresh({ lab, namespace: edge, stateDir, attachAnew: attachFirst });
 });
 afterAll(() => lab.close());
 
@@ -65,13 +69,14 @@ function json(status: number, args: readonly string[], ways: Ways = {}) {
   return { said: objects(done.stdout), errors: objects(done.stderr) };
 }
 
-function attachAnew(...options: string[]): void {
+function attachFirst(): void {
   if (existsSync(lab.pinDir)) expect(hand(['detach', '--all', '--purge']).status).toBe(0);
   rmSync(stateDir, { recursive: true, force: true });
-  expect(hand(['attach', uplink, '--addresses', '4096', '--prefixes', '1024', ...options])).toMatchObject({
-    status: 0,
-  });
+  expect(hand(['attach', uplink, '--addresses', '4096', '--prefixes', '1024'])).toMatchObject({ status: 0 });
 }
+
+/** A fresh set with the interface attached. */
+let attachAnew: () => void;
 
 const file = (name: string, text: string): string => {
   const path = join(lab.directory, name);
@@ -557,7 +562,12 @@ describe('backup and restore', () => {
     // What is blocked and not in the backup is adopted: drops do not end by a restore.
     expect(listed()).toEqual(['203.0.113.66', '203.0.113.67']);
     expect(json(0, ['list', '--within', '203.0.113.66']).said).toMatchObject([{ claims: [{ reason: 'kept' }] }]);
-    expect(json(0, ['history']).said.some(({ action }) => action === 'restored')).toBe(true);
+    const restoring = json(0, ['history']).said.find(({ action }) => action === 'restored');
+    expect(restoring).toMatchObject({ detail: copy, count: 1 });
+    const told = objects(readFileSync(join(stateDir, 'audit.jsonl'), 'utf8'));
+    expect(told.find((line) => line['event.action'] === 'restored')).toMatchObject({
+      'falcodrop.history.id': restoring?.id,
+    });
     expect(json(0, ['backup', copy, '--replace']).said).toMatchObject([{ claims: 2 }]);
     expect(readdirSync(stateDir).filter((name) => /^(backup|restore)\./.test(name))).toEqual([]);
   });
@@ -593,6 +603,33 @@ describe('backup and restore', () => {
     const copy = join(lab.directory, 'no-ledger');
     expect(json(1, ['backup', copy]).errors).toMatchObject([{ code: 'ledger_missing' }]);
     expect(existsSync(copy)).toBe(false);
+  });
+
+  test('of root, whose ledger is the service’s: a failure leaves nothing, and what was there stays', () => {
+    if (existsSync(lab.pinDir)) hand(['detach', '--all', '--purge']);
+    rmSync(stateDir, { recursive: true, force: true });
+    const config = file('service.yaml', 'service:\n  user: "54321"\n  group: "54322"\n');
+    const environment = { FALCODROP_CONFIG: config };
+    expect(hand(['attach', uplink], { environment }).status).toBe(0);
+    hand(['block', '203.0.113.66'], { environment });
+    const copies = join(lab.directory, `copies-${Date.now()}`);
+    mkdirSync(copies, { mode: 0o700 });
+    const copy = join(copies, 'copy');
+    expect(json(0, ['backup', copy], { environment }).said).toMatchObject([{ claims: 1, history: 1 }]);
+    const before = readFileSync(copy);
+    writeFileSync(join(stateDir, 'ledger.db'), 'no ledger '.repeat(2000));
+    rmSync(join(stateDir, 'ledger.db-wal'), { force: true });
+    for (const args of [[join(copies, 'other')], [copy, '--replace']]) {
+      expect(json(1, ['backup', ...args], { environment }).errors).toMatchObject([
+        { code: 'ledger_not_database', hint: expect.stringContaining('drops go on') as string },
+      ]);
+    }
+    expect(readdirSync(copies)).toEqual(['copy']);
+    expect(readFileSync(copy).equals(before)).toBe(true);
+    symlinkSync(copy, join(copies, 'link'));
+    expect(json(1, ['backup', join(copies, 'link'), '--replace'], { environment }).errors).toMatchObject([
+      { code: 'ledger_backup', message: expect.stringContaining('symbolic link') as string },
+    ]);
   });
 });
 

@@ -33,6 +33,7 @@ describe('what make test counts', () => {
       0,
       1,
     ],
+    ['a skipped one that runs alone too', tally([one('skipped', 'not root', 'alone')]), 0, 0, 1],
     [
       'a kernel test this kernel cannot run as nothing',
       tally([one('skipped', 'this kernel has no x', 'kernel')]),

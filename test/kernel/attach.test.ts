@@ -117,7 +117,10 @@ describe('attach', () => {
       };
       expect(
         Object.fromEntries(
-          ['.', 'links', 'lock', 'samples', 'set-1', `links/if${lab.ifindex(null, a)}`].map((path) => [path, seen(path)]),
+          ['.', 'links', 'lock', 'samples', 'set-1', `links/if${lab.ifindex(null, a)}`].map((path) => [
+            path,
+            seen(path),
+          ]),
         ),
       ).toEqual({
         '.': '755 0:0',

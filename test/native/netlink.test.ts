@@ -40,10 +40,16 @@ interface IpLink {
   readonly master?: string;
   readonly link?: string | null;
   readonly link_index?: number;
+  /** There when the other end is in another network namespace. */
+  readonly link_netnsid?: number;
+  /** In iproute2's numbers: 1 native, 2 generic. */
+  readonly xdp?: { readonly mode: number; readonly prog?: { readonly id: number } };
   readonly linkinfo?: { readonly info_kind?: string };
   readonly num_tx_queues: number;
   readonly num_rx_queues: number;
 }
+
+const xdpModes = ['none', 'native', 'generic', 'offload', 'multi'];
 
 test('links are those of ip', () => {
   const bridge = `fd${process.pid}r`;
@@ -63,14 +69,19 @@ test('links are those of ip', () => {
         kind: link.linkinfo?.info_kind ?? null,
         master: indexOf(link.master),
         lower: link.link_index ?? indexOf(link.link),
-        lowerElsewhere: false,
+        lowerElsewhere: link.link_netnsid !== undefined,
         txQueues: link.num_tx_queues,
         rxQueues: link.num_rx_queues,
-        xdp: { mode: 'none', programId: 0 },
+        xdp: { mode: xdpModes[link.xdp?.mode ?? 0], programId: link.xdp?.prog?.id ?? 0 },
       });
     const named = (name: string) => links.find((link) => link.name === name);
     expect(named(veth.b)).toMatchObject({ kind: 'veth', master: indexOf(bridge), type: 1 });
-    expect(named(veth.a)).toMatchObject({ lower: indexOf(veth.b), master: 0 });
+    expect(named(veth.a)).toMatchObject({
+      lower: indexOf(veth.b),
+      master: 0,
+      lowerElsewhere: false,
+      xdp: { mode: 'none', programId: 0 },
+    });
     expect(named('lo')).toMatchObject({ type: 772, kind: null });
     expect((named(veth.a)?.flags ?? 0) & 1).toBe(1); // IFF_UP
   } finally {

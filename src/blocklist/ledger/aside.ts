@@ -1,5 +1,5 @@
 /** A ledger that can not be used is kept for those who want to look into it, and makes room for a new one. */
-import { readdirSync, renameSync } from 'node:fs';
+import { readdirSync, renameSync, rmSync } from 'node:fs';
 import { fault } from '../../fault.ts';
 import { native } from '../../kernel/native.ts';
 import { ledgerError, ledgerFailure } from './failure.ts';
@@ -48,6 +48,42 @@ export function moveAside(stateDir: string, { service, bad, wallMs }: MoveAsideO
   } finally {
     lock.release();
   }
+}
+
+/** Of ledgers that were moved aside, and of copies from before a migration. */
+const mostKept = 3;
+
+/**
+ * Ledgers that were moved aside, and copies from before migrations, take room for ever where nobody looks: the newest three of
+ * each stay, by the time or version in their names, and `latest` in any case, whatever the clock said when it was named. Returns
+ * the names of what was deleted. Never throws.
+ */
+export function pruneAside(stateDir: string, latest: string | null = null): string[] {
+  const deleted: string[] = [];
+  try {
+    const names = readdirSync(stateDir);
+    const kinds = [
+      new RegExp(`^${fileName}\\.bad-(\\d{8}T\\d{6}Z(?:-\\d+)?)(?:-wal|-shm)?$`),
+      new RegExp(`^${fileName}\\.v(\\d+)$`),
+    ];
+    for (const kind of kinds) {
+      const marks = new Set(names.flatMap((name) => kind.exec(name)?.[1] ?? []));
+      const isLatest = (mark: string): boolean => latest?.endsWith(`.bad-${mark}`) === true;
+      const newest = [...marks].sort(
+        (a, b) => Number(isLatest(b)) - Number(isLatest(a)) || b.localeCompare(a, 'en', { numeric: true }),
+      );
+      const kept = new Set(newest.slice(0, mostKept));
+      for (const name of names) {
+        const mark = kind.exec(name)?.[1];
+        if (mark === undefined || kept.has(mark)) continue;
+        rmSync(`${stateDir}/${name}`, { force: true });
+        deleted.push(name);
+      }
+    }
+  } catch {
+    // what can not be deleted stays
+  }
+  return deleted.sort();
 }
 
 /** `ledger.db.bad-20261107T142501Z`, and `-2` and so on where there is one already. */

@@ -5,10 +5,10 @@
  * number is a set's, and what is done to the set is one row with a count, however many slices it takes.
  */
 import type { Database } from 'better-sqlite3';
-import { everyPort, formatPorts, joinPorts, type Ports } from '../../address/port.ts';
+import { everyPort, formatPorts } from '../../address/port.ts';
 import type { Owner } from '../claims.ts';
 import { keyOfTarget } from './key.ts';
-import { type ClaimRow, claimColumns, portsOf } from './query.ts';
+import { type ClaimRow, claimColumns } from './query.ts';
 import {
   type Action,
   type BuryEvent,
@@ -22,6 +22,7 @@ import {
   type Outcome,
   type WishEvent,
   type WithdrawEvent,
+  type Written,
 } from './record.ts';
 
 /** What is now, for all events of a transaction. `wallOf`: the wall clock at a moment of ledger time. */
@@ -47,6 +48,8 @@ interface Line {
   readonly cause: CauseId | null;
   readonly count: number;
   readonly detail: string | null;
+  /** '' = every port; null where no claim is spoken of. */
+  readonly ports?: string | null;
 }
 
 const nothing: readonly Owner[] = [];
@@ -61,16 +64,18 @@ export function openJournal(database: Database) {
       `INSERT INTO claims (target, owner, drop_end, count_end, begun, cause, ports, wished_end) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT DO NOTHING`,
     ),
-    get: database.prepare<[Uint8Array, string], ClaimRow>(
-      `SELECT ${claimColumns} FROM claims WHERE target = ? AND owner = ?`,
+    get: database.prepare<[Uint8Array, string, string], ClaimRow>(
+      `SELECT ${claimColumns} FROM claims WHERE target = ? AND owner = ? AND ports = ?`,
     ),
-    all: database.prepare<[Uint8Array], ClaimRow>(`SELECT ${claimColumns} FROM claims WHERE target = ? ORDER BY owner`),
+    all: database.prepare<[Uint8Array], ClaimRow>(
+      `SELECT ${claimColumns} FROM claims WHERE target = ? ORDER BY owner, ports`,
+    ),
     set: database.prepare(
-      `UPDATE claims SET drop_end = ?, count_end = ?, begun = ?, cause = ?, ports = ?, wished_end = ?, withdrawn = NULL
-       WHERE target = ? AND owner = ?`,
+      `UPDATE claims SET drop_end = ?, count_end = ?, begun = ?, cause = ?, wished_end = ?, withdrawn = NULL
+       WHERE target = ? AND owner = ? AND ports = ?`,
     ),
-    withdraw: database.prepare('UPDATE claims SET withdrawn = ? WHERE target = ? AND owner = ?'),
-    remove: database.prepare('DELETE FROM claims WHERE target = ? AND owner = ?'),
+    withdraw: database.prepare('UPDATE claims SET withdrawn = ? WHERE target = ? AND owner = ? AND ports = ?'),
+    remove: database.prepare('DELETE FROM claims WHERE target = ? AND owner = ? AND ports = ?'),
     bury: database.prepare('DELETE FROM claims WHERE target = ? AND withdrawn IS NOT NULL'),
   };
   const causeInsert = database.prepare(
@@ -82,13 +87,13 @@ export function openJournal(database: Database) {
     'SELECT rule, target IS NULL AS is_set FROM causes WHERE id = ?',
   );
   const lineInsert = database.prepare(
-    `INSERT INTO history (at, wall, action, target, owner, rule, drop_end, count_end, drop_before, count_before, cause, count, detail)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    `INSERT INTO history (at, wall, action, target, owner, rule, drop_end, count_end, drop_before, count_before, cause, count, detail, ports)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
-  const setInsert = database.prepare(
+  const setInsert = database.prepare<unknown[], { id: number }>(
     `INSERT INTO history (at, wall, action, owner, rule, drop_end, count_end, cause, count) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
      ON CONFLICT (cause, action, owner) WHERE target IS NULL AND cause IS NOT NULL AND owner IS NOT NULL
-     DO UPDATE SET count = count + excluded.count`,
+     DO UPDATE SET count = count + excluded.count RETURNING id`,
   );
 
   /** A cause is written when first needed: an event that changes nothing leaves none behind. */
@@ -126,7 +131,10 @@ export function openJournal(database: Database) {
 
   function apply(events: readonly LedgerEvent[], now: Now): Outcome[] {
     const known = new Map<Cause | CauseId, CauseFacts>();
-    const sets = new Map<string, Line>();
+    const sets = new Map<string, { readonly line: Line; readonly index: number }>();
+    /** Of the event that is applied now. */
+    let rows: Written[] = [];
+    let index = 0;
 
     const factsById = (id: CauseId): CauseFacts => {
       let facts = known.get(id);
@@ -150,10 +158,11 @@ export function openJournal(database: Database) {
     };
 
     const write = (line: Line): void => {
-      const { ends, before } = line;
-      lineInsert.run(
+      const { ends, before, action, owner, rule, cause, count } = line;
+      const wallMs = now.wallOf(line.at);
+      const { lastInsertRowid } = lineInsert.run(
         line.at,
-        now.wallOf(line.at),
+        wallMs,
         line.action,
         line.target,
         line.owner,
@@ -165,7 +174,9 @@ export function openJournal(database: Database) {
         line.cause,
         line.count,
         cutText(line.detail),
+        line.ports ?? null,
       );
+      rows.push({ id: Number(lastInsertRowid), wallMs, action, isOfSet: false, owner, rule, cause, count });
     };
     /** One target's line, or one more in the set's. */
     const tell = (line: Line, cause: CauseFacts): void => {
@@ -174,8 +185,9 @@ export function openJournal(database: Database) {
         return;
       }
       const key = `${line.action} ${line.cause} ${line.owner}`;
-      const before = sets.get(key);
-      sets.set(key, before === undefined ? { ...line, target: null } : { ...before, count: before.count + line.count });
+      const before = sets.get(key)?.line;
+      const added = before === undefined ? { ...line, target: null } : { ...before, count: before.count + line.count };
+      sets.set(key, { line: added, index });
     };
     const line = (
       action: Action,
@@ -185,9 +197,10 @@ export function openJournal(database: Database) {
       cause: CauseFacts,
       ends: Ends | null,
       before: Ends | null,
+      ports: string,
     ): void =>
       tell(
-        { at, action, target, owner, rule: cause.rule, ends, before, cause: cause.id, count: 1, detail: null },
+        { at, action, target, owner, rule: cause.rule, ends, before, cause: cause.id, count: 1, detail: null, ports },
         cause,
       );
 
@@ -196,8 +209,7 @@ export function openJournal(database: Database) {
       for (const number of [dropEnd, countEnd]) {
         if (!Number.isSafeInteger(number) || number < 0) throw new RangeError(`${number} is no end`);
       }
-      const asked = event.ports ?? everyPort;
-      const ports = textOf(asked);
+      const ports = formatPorts(event.ports ?? everyPort);
       const wished = event.wishedEnd ?? null;
       const target = keyOfTarget(event.target);
       const { unlessWithdrawnSince } = event;
@@ -208,45 +220,55 @@ export function openJournal(database: Database) {
       }
       const made = event.adopted === true ? 'adopted' : 'made';
       const touched = [owner];
+      if (event.replace === true) takeBackOthers(event, target, ports, at);
       if (typeof event.cause === 'number') {
         // The way of large sets: one statement where there is no such claim.
         if (claims.insert.run(target, owner, dropEnd, countEnd, at, event.cause, ports, wished).changes === 1) {
-          line(made, at, target, owner, factsById(event.cause), event, null);
+          line(made, at, target, owner, factsById(event.cause), event, null, ports);
           return { status: made, owners: touched, remaining: nothing };
         }
       }
-      const row = claims.get.get(target, owner);
+      const row = claims.get.get(target, owner, ports);
       if (row === undefined) {
         const cause = factsOf(event.cause, target, at);
         claims.insert.run(target, owner, dropEnd, countEnd, at, cause.id, ports, wished);
-        line(made, at, target, owner, cause, event, null);
+        line(made, at, target, owner, cause, event, null, ports);
         return { status: made, owners: touched, remaining: nothing };
       }
       const before = endsOf(row);
       if (row.withdrawn !== null || !isLiveAt(row, at)) {
         const cause = factsOf(event.cause, target, at);
         // Nobody has seen it end.
-        if (row.withdrawn === null) line('ended', at, target, owner, factsById(row.cause), null, before);
-        claims.set.run(dropEnd, countEnd, at, cause.id, ports, wished, target, owner);
-        line(made, at, target, owner, cause, event, null);
+        if (row.withdrawn === null) line('ended', at, target, owner, factsById(row.cause), null, before, ports);
+        claims.set.run(dropEnd, countEnd, at, cause.id, wished, target, owner, ports);
+        line(made, at, target, owner, cause, event, null, ports);
         return { status: made, owners: touched, remaining: nothing };
       }
       const ends: Ends =
         event.replace === true
           ? { dropEnd, countEnd }
           : { dropEnd: Math.max(row.drop_end, dropEnd), countEnd: Math.max(row.count_end, countEnd) };
-      const newPorts = event.replace === true ? ports : textOf(portsTogether(row, { ...event, ports: asked }, at));
       // What is confirmed by its end needs no confirmation any more; what was to be confirmed longer stays so.
       const last = Math.max(ends.dropEnd, ends.countEnd);
       const longest = event.replace === true ? wished : Math.max(row.wished_end ?? 0, wished ?? 0);
       const newWished = longest !== null && longest > last ? longest : null;
-      const isSame = ends.dropEnd === row.drop_end && ends.countEnd === row.count_end && newPorts === row.ports;
+      const isSame = ends.dropEnd === row.drop_end && ends.countEnd === row.count_end;
       if (isSame && newWished === row.wished_end) return unchanged;
       const cause = factsOf(event.cause, target, at);
       const action = event.replace !== true ? 'extended' : event.undo === true ? 'undone' : 'replaced';
-      claims.set.run(ends.dropEnd, ends.countEnd, row.begun, cause.id, newPorts, newWished, target, owner);
-      line(action, at, target, owner, cause, ends, before);
+      claims.set.run(ends.dropEnd, ends.countEnd, row.begun, cause.id, newWished, target, owner, ports);
+      line(action, at, target, owner, cause, ends, before, ports);
       return { status: action, owners: touched, remaining: nothing };
+    };
+
+    /** The owner's live claims of other ports go: what replaces them is in the map already. */
+    const takeBackOthers = (event: WishEvent, target: Uint8Array, ports: string, at: number): void => {
+      for (const row of claims.all.all(target)) {
+        if (row.owner !== event.owner || row.ports === ports || row.withdrawn !== null) continue;
+        claims.remove.run(target, row.owner, row.ports);
+        const action = isLiveAt(row, at) ? 'withdrawn' : 'ended';
+        line(action, at, target, event.owner, factsOf(event.cause, target, at), null, endsOf(row), row.ports);
+      }
     };
 
     const withdraw = (event: WithdrawEvent, at: number): Outcome => {
@@ -260,15 +282,15 @@ export function openJournal(database: Database) {
       for (const row of claims.all.all(target)) {
         const owner = row.owner as Owner;
         if (row.withdrawn !== null) {
-          claims.withdraw.run(at, target, owner);
+          claims.withdraw.run(at, target, owner, row.ports);
           isMarked = true;
         } else if (isMeant(owner)) {
           const cause = factsOf(event.cause, target, at);
           const wasLive = isLiveAt(row, at);
-          claims.withdraw.run(at, target, owner);
+          claims.withdraw.run(at, target, owner, row.ports);
           isMarked = true;
           const { rule } = factsById(row.cause);
-          line(wasLive ? action : 'ended', at, target, owner, { ...cause, rule }, null, endsOf(row));
+          line(wasLive ? action : 'ended', at, target, owner, { ...cause, rule }, null, endsOf(row), row.ports);
           if (wasLive) owners.push(owner);
         } else if (isLiveAt(row, at)) {
           remaining.push(owner);
@@ -277,8 +299,8 @@ export function openJournal(database: Database) {
       if (!isMarked && remaining.length === 0) {
         // Nobody's that the ledger knew of.
         const cause = factsOf(event.cause, target, at);
-        claims.insert.run(target, 'hand', 0, 0, at, cause.id, null, null);
-        claims.withdraw.run(at, target, 'hand');
+        claims.insert.run(target, 'hand', 0, 0, at, cause.id, '', null);
+        claims.withdraw.run(at, target, 'hand', '');
         const nobodys = { owner: null, rule: null, ends: null, before: null, count: 1, detail: 'unknown' };
         write({ ...nobodys, at, action, target, cause: cause.id });
         return { status: action, owners, remaining };
@@ -302,8 +324,8 @@ export function openJournal(database: Database) {
           remaining.push(owner);
           continue;
         }
-        claims.remove.run(target, owner);
-        line('ended', at, target, owner, factsById(row.cause), null, endsOf(row));
+        claims.remove.run(target, owner, row.ports);
+        line('ended', at, target, owner, factsById(row.cause), null, endsOf(row), row.ports);
         owners.push(owner);
       }
       return { status: owners.length > 0 ? 'ended' : 'unchanged', owners, remaining };
@@ -323,19 +345,9 @@ export function openJournal(database: Database) {
         case 'refuse': {
           const target = event.target === null ? null : keyOfTarget(event.target);
           const cause = factsOf(event.cause, target, at);
-          const { owner, detail } = event;
-          write({
-            at,
-            action: 'refused',
-            target,
-            owner,
-            rule: cause.rule,
-            ends: null,
-            before: null,
-            cause: cause.id,
-            count: 1,
-            detail,
-          });
+          const { owner, detail, ends = null, count = 1 } = event;
+          const { id, rule } = cause;
+          write({ at, action: 'refused', target, owner, rule, ends, before: null, cause: id, count, detail });
           return { status: 'refused', owners: nothing, remaining: nothing };
         }
         case 'note': {
@@ -347,39 +359,27 @@ export function openJournal(database: Database) {
         }
       }
     };
-    const outcomes = events.map(applyOne);
+    const outcomes = events.map((event, at) => {
+      rows = [];
+      index = at;
+      const outcome = applyOne(event);
+      return rows.length === 0 ? outcome : { ...outcome, rows };
+    });
 
-    for (const { at, action, owner, rule, ends, cause, count } of sets.values()) {
-      setInsert.run(
-        at,
-        now.wallOf(at),
-        action,
-        owner,
-        rule,
-        ends?.dropEnd ?? null,
-        ends?.countEnd ?? null,
-        cause,
-        count,
-      );
+    for (const { line: ofSet, index: last } of sets.values()) {
+      const { at, action, owner, rule, ends, cause, count } = ofSet;
+      const wallMs = now.wallOf(at);
+      const [drop, counted] = [ends?.dropEnd ?? null, ends?.countEnd ?? null];
+      const row = setInsert.get(at, wallMs, action, owner, rule, drop, counted, cause, count);
+      const outcome = outcomes[last];
+      if (row === undefined || outcome === undefined) continue;
+      const written = { id: row.id, wallMs, action, isOfSet: true, owner, rule, cause, count };
+      outcomes[last] = { ...outcome, rows: [...(outcome.rows ?? []), written] };
     }
     return outcomes;
   }
 
   return { apply, addCause };
-}
-
-const textOf = (ports: Ports): string | null => (ports.length === 0 ? null : formatPorts(ports));
-
-/**
- * Of a live claim and a further wish: an enforcing one's ports hold for the claim, and only wishes of the same mode are joined; a
- * wish to count must not widen what drops.
- */
-function portsTogether(row: ClaimRow, wish: Ends & { readonly ports: Ports }, at: number): Ports {
-  const before = portsOf(row.ports);
-  const didDrop = at < row.drop_end;
-  const drops = at < wish.dropEnd;
-  if (didDrop === drops) return joinPorts(before, wish.ports);
-  return drops ? wish.ports : before;
 }
 
 function endsOf(row: ClaimRow): Ends {

@@ -1,11 +1,25 @@
 /**
  * The ledger: what is wanted, by whom and why, and what was done. SQLite in the state directory, shared by the daemon and the
- * hands; every commit is on the disk when the call returns (WAL, synchronous=FULL).
+ * hands; what was applied is on the disk when the call returns.
+ *
+ * A commit and its way to the disk are two steps, for the disk's sync takes 5 to 100 ms, and neither the lock of the maps nor
+ * SQLite's write lock is to be held for it. {@link Ledger.commit} writes into the log (WAL, synchronous=NORMAL) where all
+ * processes see it, in the order of the commits; {@link Ledger.sync} then syncs the log through a descriptor of our own, and
+ * only after that is anything acknowledged or told. Why that is enough (sqlite.org/walformat.html, wal.c of 3.54):
+ *
+ * - A commit's frames are in the log file when COMMIT returns. fdatasync writes all of the file that is not on the disk yet,
+ *   whoever wrote it; recovery takes frames from the beginning on until one is not whole. So a synced commit brings along
+ *   every commit before it, also those of other processes, and what was read there may be built upon.
+ * - Where the log was begun anew in between, all its frames were in the database before: a checkpoint with NORMAL syncs the
+ *   log, writes back, and syncs the database, and only when it has written back all may somebody begin the log anew.
+ * - The log is removed only by the last connection's end, which checkpoints first; ours is open.
+ * - Whoever dies between the two steps leaves the commit with the kernel, which writes it in its time. Only the kernel's own
+ *   end loses it, with the maps' content, before anybody was told.
  *
  * Synchronous: another process that holds the write lock stalls the caller. The daemon has it in a thread (writer.ts).
  * Import this file dynamically (`await import`) where a verb may do without: it loads SQLite.
  */
-import { existsSync, lstatSync } from 'node:fs';
+import { closeSync, constants, existsSync, fdatasyncSync, lstatSync, openSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import type { Prefix } from '../../address/prefix.ts';
 import { FalcodropError } from '../../errors.ts';
@@ -49,10 +63,12 @@ export interface LedgerOptions {
   readonly patienceMs?: number;
   /** False: `ledger_missing` instead of a new, empty ledger. */
   readonly create?: boolean;
-  /** Hears of what {@link Ledger.apply} has committed, and of ledger time then. Must not throw. */
+  /** Hears of what was committed and is on the disk, and of ledger time then. Must not throw. */
   readonly onApplied?: (events: readonly LedgerEvent[], outcomes: readonly Outcome[], now: number) => void;
   /** For tests. */
   readonly migrations?: readonly Migration[];
+  /** For tests: instead of fdatasync of the log. */
+  readonly syncLog?: (descriptor: number) => void;
 }
 
 /** Everything on one target; where a slice of reconciliation goes on. */
@@ -82,6 +98,9 @@ export interface LedgerSize {
 
 const defaultPatienceMs = 5_000;
 
+/** Pages in the log that are worth a checkpoint, SQLite's own default. */
+const checkpointPages = 1_000;
+
 type Write = (work: (now: Anchor) => unknown) => unknown;
 
 interface MetaRow {
@@ -100,9 +119,13 @@ interface Connection {
   readonly retention: ReturnType<typeof openRetention>;
   readonly write: Write;
   readonly meta: Database.Statement<[], MetaRow>;
+  /** The log, for its sync. Closing it takes nobody's locks away: SQLite has none on this file. */
+  readonly log: number;
   /** Reads on a connection of its own: what iterates does not hold up what is written. */
   reader: Database.Database | null;
 }
+
+type Applied = Parameters<NonNullable<LedgerOptions['onApplied']>>;
 
 /** The file is not the one that was opened: it was moved aside, or restored by hand. */
 class Moved extends Error {}
@@ -118,6 +141,8 @@ export class Ledger {
   readonly #options: Required<LedgerOptions>;
   #connection: Connection;
   #claimsOf: Database.Statement | null = null;
+  /** Committed, and told of when it is on the disk. */
+  #unsynced: Applied[] = [];
   #isClosed = false;
 
   /**
@@ -125,7 +150,7 @@ export class Ledger {
    */
   static open(stateDir: string, options: LedgerOptions): Ledger {
     const defaults = { clocks: readClocks, patienceMs: defaultPatienceMs, create: true, migrations };
-    const whole = { ...defaults, onApplied: () => undefined, ...options };
+    const whole = { ...defaults, onApplied: () => undefined, syncLog: fdatasyncSync, ...options };
     return new Ledger(stateDir, whole);
   }
 
@@ -169,37 +194,69 @@ export class Ledger {
     return fromWall(this.anchor(), wallMs);
   }
 
-  /** Writes down what time it is, so that a reboot knows. Every other write does it too. */
+  /** Writes down what time it is, so that a reboot knows. Every other write does it too. A long log is written back. */
   tick(): void {
     this.#write(() => undefined);
+    this.sync();
   }
 
   /**
    * One transaction: all of them, or none when it throws; on the disk when it returns. Outcomes in the order of the events.
    * `stampedOffsetMs`: the offset by which their times were made, when it may be another than now.
    */
-  apply(events: readonly LedgerEvent[], { stampedOffsetMs }: { stampedOffsetMs?: number } = {}): Outcome[] {
+  apply(events: readonly LedgerEvent[], options: { stampedOffsetMs?: number } = {}): Outcome[] {
+    const outcomes = this.commit(events, options);
+    this.sync();
+    return outcomes;
+  }
+
+  /**
+   * The same, seen by all when it returns, and not on the disk before {@link sync}: nobody may be told until then. Does not
+   * wait for the disk, so it is what is done under the lock of the maps.
+   */
+  commit(events: readonly LedgerEvent[], { stampedOffsetMs }: { stampedOffsetMs?: number } = {}): Outcome[] {
     const outcomes = this.#write((now) => {
       const shift = stampedOffsetMs === undefined ? 0 : offsetOf(now) - stampedOffsetMs;
       const shifted = shift === 0 ? events : events.map((event) => shiftEvent(event, shift));
       const wallOf = (ledgerMs: number): number => toWall(now, ledgerMs);
       return this.#connection.journal.apply(shifted, { ledgerMs: now.ledgerMs, wallOf });
     });
-    this.#options.onApplied(events, outcomes, this.now());
+    this.#unsynced.push([events, outcomes, this.now()]);
     return outcomes;
   }
 
-  /** From now on commits of this handle do not write the log back; whoever says so calls {@link checkpoint} now and then. */
-  deferCheckpoints(): void {
-    this.#attempt(() => this.#connection.database.pragma('wal_autocheckpoint = 0'));
+  /**
+   * All that was committed until now, by anybody, is on the disk when it returns. Throws `ledger_io` when the disk fails: then
+   * nothing since the last sync is certain. A log that has become long is written back here.
+   */
+  sync(): void {
+    this.#attempt(() => {
+      this.#options.syncLog(this.#connection.log);
+      const synced = this.#unsynced;
+      this.#unsynced = [];
+      for (const applied of synced) this.#options.onApplied(...applied);
+      this.#checkpoint();
+    });
   }
 
-  /** Writes back what it can without waiting for anybody. */
-  checkpoint(): void {
-    this.#attempt(() => this.#connection.database.pragma('wal_checkpoint(PASSIVE)'));
+  /**
+   * SQLite would do it inside a commit, with the lock held. It waits for nobody: what others still read stays in the log. The
+   * first commit after a whole one begins the log anew and syncs its head, also with NORMAL: so there is one at once.
+   */
+  #checkpoint(): void {
+    const { database } = this.#connection;
+    try {
+      if (pagesInLog(database, 'NOOP').waiting < checkpointPages) return;
+      if (pagesInLog(database, 'PASSIVE').waiting === 0) this.#write(() => undefined);
+    } catch {
+      // A full disk, most likely. It is safe in the log; the next one tries again.
+    }
   }
 
-  /** For a set of targets: its number goes into their events, and its history is one row with a count. */
+  /**
+   * For a set of targets: its number goes into their events, and its history is one row with a count. It is on the disk with the
+   * first of them, for it stands before it in the log.
+   */
   addCause(cause: Cause): CauseId {
     return this.#write((now) =>
       this.#connection.journal.addCause(cause, { ledgerMs: now.ledgerMs, wallOf: (ledgerMs) => toWall(now, ledgerMs) }),
@@ -213,7 +270,7 @@ export class Ledger {
       const reader = this.#reader();
       // Asked for every target that is unblocked: prepared once a connection.
       if (this.#claimsOf?.database !== reader) {
-        const sql = `SELECT ${claimColumns} FROM claims WHERE target = ? ORDER BY owner`;
+        const sql = `SELECT ${claimColumns} FROM claims WHERE target = ? ORDER BY owner, ports`;
         this.#claimsOf = reader.prepare(sql);
       }
       return this.#claimsOf.all(key).map((row) => this.#read(row, claimFromRow));
@@ -242,7 +299,7 @@ export class Ledger {
 
   /** At most `limit` targets after a key (null: from the beginning), in order; each with what the map must hold. */
   targets(after: Uint8Array | null, limit: number): TargetSlice {
-    const sql = `SELECT ${claimColumns} FROM claims WHERE target > ? ORDER BY target, owner`;
+    const sql = `SELECT ${claimColumns} FROM claims WHERE target > ? ORDER BY target, owner, ports`;
     const now = this.now();
     const targets: TargetClaims[] = [];
     let key: Uint8Array | null = null;
@@ -252,14 +309,15 @@ export class Ledger {
       const isWithdrawn = claims.some((claim) => claim.withdrawnAt !== null);
       targets.push({ target: targetOfKey(key), claims, union: unionOf(claims, now), isWithdrawn });
     };
-    for (const row of this.#rows({ sql, values: [after ?? Buffer.alloc(0)] }, (each) => each as ClaimRow)) {
-      if (key === null || Buffer.compare(key, row.target) !== 0) {
+    const read = (row: unknown): [Uint8Array, Claim] => [(row as ClaimRow).target, claimFromRow(row)];
+    for (const [of, claim] of this.#rows({ sql, values: [after ?? Buffer.alloc(0)] }, read)) {
+      if (key === null || Buffer.compare(key, of) !== 0) {
         finish();
         if (targets.length === limit) return { targets, next: key };
-        key = row.target;
+        key = of;
         claims = [];
       }
-      claims.push(claimOf(row));
+      claims.push(claim);
     }
     finish();
     return { targets, next: null };
@@ -282,6 +340,7 @@ export class Ledger {
   /** One slice of what is too old or too much; call it again until `isDone`. */
   prune(retention: Retention = defaultRetention): Pruned {
     const pruned = this.#write((now) => this.#connection.retention.prune(retention, now.ledgerMs));
+    this.sync();
     if (!pruned.isDone) return pruned;
     const unused = this.#attempt(() => this.#connection.retention.unusedCauses(this.#reader(), this.now()));
     if (unused.length === 0) return pruned;
@@ -317,18 +376,21 @@ export class Ledger {
   /**
    * Everything in it becomes what the backup holds, in one transaction; those who have the ledger open see it at once. An older
    * backup is migrated on the way. Throws `ledger_missing`, `ledger_not_database`, `ledger_corrupt`, `ledger_newer`, each naming
-   * the file; then nothing has changed.
+   * the file; then nothing has changed. `name`: what the history calls it. Returns the number of its row there.
    */
-  restore(file: string): void {
+  restore(file: string, name = file): number {
     // Fails here where it can not be written, and on the file that has the name now.
     this.tick();
-    restoreInto(this.#connection.database, file, {
+    const row = restoreInto(this.#connection.database, file, {
+      name,
       path: this.path,
       service: this.#options.service,
       migrations: this.#options.migrations,
       clocks: this.#options.clocks,
       write: (work) => this.#write(work),
     });
+    this.sync();
+    return row;
   }
 
   close(): void {
@@ -350,7 +412,11 @@ export class Ledger {
       } finally {
         probe.close();
       }
-      const open = (): Database.Database => new Database(path, { fileMustExist: true, timeout: patienceMs });
+      const open = (): Database.Database => {
+        const opened = new Database(path, { fileMustExist: true, timeout: patienceMs });
+        opened.pragma('wal_autocheckpoint = 0');
+        return opened;
+      };
       database = open();
       const { isNew, write } = prepare(database, {
         path,
@@ -360,10 +426,21 @@ export class Ledger {
         clocks,
         isFile: () => identityOf(this.stateDir) === identity,
       });
+      // SQLite has made it by now, and nobody removes it while this connection is open.
+      const log = openSync(`${path}-wal`, constants.O_RDONLY | constants.O_NOFOLLOW);
+      if (identityOf(this.stateDir) !== identity) {
+        // Moved aside a moment ago: the log may be of the one that came after.
+        closeSync(log);
+        database.close();
+        database = null;
+        prepareState(this.stateDir, service, this.#options);
+        return this.#connect();
+      }
       return {
         database,
         identity,
         isNew,
+        log,
         write,
         journal: openJournal(database),
         retention: openRetention(database),
@@ -461,6 +538,7 @@ function prepare(
   if (versionOf(database) === 0) database.pragma('auto_vacuum = INCREMENTAL');
   const mode = database.pragma('journal_mode = WAL', { simple: true });
   if (mode !== 'wal') throw ledgerError('ledger_io', path, new Error(`journal mode ${String(mode)}`));
+  // What is written below has nobody who syncs it.
   database.pragma('synchronous = FULL');
   database.pragma('foreign_keys = OFF');
   // What one large transaction needed is given back.
@@ -488,6 +566,7 @@ function prepare(
   // A new boot's time begins with the first who opens it, for all.
   const row = meta.get();
   if (row?.boot_id !== clocks().bootId) write(() => undefined);
+  database.pragma('synchronous = NORMAL');
   return { isNew, write };
 }
 
@@ -504,7 +583,14 @@ function lastAnchor({ meta }: Connection): Anchor | null {
   return row === undefined ? null : anchorOf(row);
 }
 
-function disconnect({ database, reader }: Connection): void {
+/** Not yet in the database, after a checkpoint of that kind; NOOP only looks. */
+function pagesInLog(database: Database.Database, mode: 'NOOP' | 'PASSIVE'): { readonly waiting: number } {
+  const [row] = database.pragma(`wal_checkpoint(${mode})`) as { readonly log: number; readonly checkpointed: number }[];
+  return { waiting: row === undefined ? 0 : row.log - row.checkpointed };
+}
+
+function disconnect({ database, log, reader }: Connection): void {
+  closeSync(log);
   try {
     reader?.close();
   } catch {

@@ -32,7 +32,14 @@ export type ToThread = { readonly post: Post } | { readonly close: true };
 
 export type FromThread =
   /** Open; again after trouble, and when the ledger is another. */
-  | { readonly open: { readonly offsetMs: number; readonly isNew: boolean; readonly movedAside: string | null } }
+  | {
+      readonly open: {
+        readonly offsetMs: number;
+        readonly isNew: boolean;
+        readonly movedAside: string | null;
+        readonly deleted: readonly string[];
+      };
+    }
   | {
       readonly done: readonly {
         readonly n: number;

@@ -3,7 +3,7 @@ import { everyPort, type Ports, parsePorts } from '../../address/port.ts';
 import type { Prefix } from '../../address/prefix.ts';
 import type { Owner } from '../claims.ts';
 import { type Anchor, fromWall } from './clock.ts';
-import { keysHolding, keysWithin, targetOfKey } from './key.ts';
+import { keyOfTarget, keysHolding, keysWithin, targetOfKey } from './key.ts';
 import type {
   Action,
   CauseId,
@@ -27,7 +27,7 @@ export interface ClaimRow {
   readonly drop_end: number;
   readonly count_end: number;
   readonly wished_end: number | null;
-  readonly ports: string | null;
+  readonly ports: string;
   readonly begun: number;
   readonly cause: number;
   readonly withdrawn: number | null;
@@ -36,7 +36,11 @@ export interface ClaimRow {
 export const claimColumns =
   'claims.target, claims.owner, claims.drop_end, claims.count_end, claims.wished_end, claims.ports, claims.begun, claims.cause, claims.withdrawn';
 
+/** RangeError for what nobody can have written: the row is damaged. */
 export function claimOf(row: ClaimRow): Claim {
+  for (const number of [row.drop_end, row.count_end, row.wished_end ?? 0]) {
+    if (!Number.isSafeInteger(number) || number < 0) throw new RangeError(`${number} is no end`);
+  }
   return {
     target: targetOfKey(row.target),
     owner: row.owner as Owner,
@@ -51,8 +55,8 @@ export function claimOf(row: ClaimRow): Claim {
 }
 
 /** Throws `RangeError` for what this ledger can not have written. */
-export function portsOf(text: string | null): Ports {
-  if (text === null) return everyPort;
+export function portsOf(text: string): Ports {
+  if (text === '') return everyPort;
   try {
     return parsePorts(text);
   } catch {
@@ -81,7 +85,7 @@ export function claimQuery(filter: ClaimFilter, now: Anchor): Query {
   const order = { address: '', begin: 'claims.begun', end: 'max(claims.drop_end, claims.count_end)' }[
     filter.sort ?? 'address'
   ];
-  const byKey = `claims.target${direction}, claims.owner${direction}`;
+  const byKey = `claims.target${direction}, claims.owner${direction}, claims.ports${direction}`;
   return where.query(
     `SELECT ${claimColumns} FROM claims${join}`,
     `ORDER BY ${order === '' ? '' : `${order}${direction}, `}${byKey}`,
@@ -104,6 +108,7 @@ interface HistoryColumns {
   readonly cause: number | null;
   readonly count: number;
   readonly detail: string | null;
+  readonly ports: string | null;
 }
 
 export function historyOf(row: unknown): HistoryRow {
@@ -124,19 +129,23 @@ export function historyOf(row: unknown): HistoryRow {
     cause,
     count,
     detail,
+    ports: columns.ports === null ? everyPort : portsOf(columns.ports),
   };
 }
 
 export function historyQuery(filter: HistoryFilter): Query {
   const where = new Conditions();
   where.common('history', filter);
-  const { mode, rule, since, until, action, about } = filter;
+  const { mode, rule, since, until, from, to, action, about, exactly } = filter;
   if (about !== undefined) where.about(about);
+  if (exactly !== undefined) where.add('history.target = ?', keyOfTarget(exactly));
   if (action !== undefined) where.add('history.action = ?', action);
   if (mode === 'enforce') where.add('history.drop_end > 0');
   if (mode === 'monitor') where.add('history.drop_end = 0 AND history.count_end > 0');
   if (since !== undefined) where.add('history.wall >= ?', since);
   if (until !== undefined) where.add('history.wall < ?', until);
+  if (from !== undefined) where.add('history.at >= ?', from);
+  if (to !== undefined) where.add('history.at < ?', to);
   if (rule !== undefined) where.add('history.rule = ?', rule);
   const newest = where.query('SELECT * FROM history', 'ORDER BY id DESC', filter.limit);
   if (filter.oldestFirst !== true) return newest;

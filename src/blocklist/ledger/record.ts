@@ -75,7 +75,7 @@ export const longestTextBytes = 1024;
 export interface Claim extends Ends {
   readonly target: Prefix;
   readonly owner: Owner;
-  /** What it is limited to: of its drop while that lives, else of its count. */
+  /** What it is limited to; empty: nothing. One owner may have claims of several sets of ports on a target. */
   readonly ports: Ports;
   /** The end that `confirm` gives it, later than {@link Ends}; null: nothing is to be confirmed. */
   readonly wishedEnd: number | null;
@@ -109,11 +109,11 @@ export interface WishEvent extends Happened, Ends {
   readonly kind: 'wish';
   readonly target: Prefix;
   readonly owner: Owner;
-  /** Every port when absent. Joined with the claim's of the same mode. */
+  /** Every port when absent. Claims of other ports are other claims. */
   readonly ports?: Ports;
   /** The end wished for, to be confirmed before the (earlier) ends come. */
   readonly wishedEnd?: number;
-  /** Sets ends and ports exactly, so it may shorten. */
+  /** Sets the ends exactly, so it may shorten, and takes the owner's claims of other ports back. */
   readonly replace?: boolean;
   /** With `replace`: the history says `undone`. */
   readonly undo?: boolean;
@@ -153,10 +153,14 @@ export interface EndEvent extends Happened {
 /** The guard, or something else, said no. History only. */
 export interface RefuseEvent extends Happened {
   readonly kind: 'refuse';
+  /** null: several, `count` of them, of whom `detail` tells. */
   readonly target: Prefix | null;
+  readonly count?: number;
   readonly owner: Owner | null;
-  /** The reason's code. */
+  /** Why, in words. */
   readonly detail: string;
+  /** Until when it would have been. */
+  readonly ends?: Ends;
   readonly cause: Cause | CauseId;
 }
 
@@ -174,6 +178,20 @@ export interface NoteEvent extends Happened {
 
 export type LedgerEvent = WishEvent | WithdrawEvent | BuryEvent | EndEvent | RefuseEvent | NoteEvent;
 
+/** A row of history that was written; of a set's the part that was added just now. */
+export interface Written {
+  readonly id: number;
+  /** When it happened, as the history has it. Of a set: when this part was added. */
+  readonly wallMs: number;
+  readonly action: Action;
+  /** True: the row has no target, and `count` says of how many this part is. */
+  readonly isOfSet: boolean;
+  readonly owner: Owner | null;
+  readonly rule: string | null;
+  readonly cause: CauseId | null;
+  readonly count: number;
+}
+
 /** What an event did, in the order of the events. */
 export interface Outcome {
   /** `unchanged`: no live claim was touched. */
@@ -182,6 +200,11 @@ export interface Outcome {
   readonly owners: readonly Owner[];
   /** Of a withdrawal: who still has a live claim on the target. */
   readonly remaining: readonly Owner[];
+  /**
+   * What the history got. More than `status` tells: a claim that nobody had seen end is written down when another event meets
+   * it. A set's row stands with the last of its events in the transaction.
+   */
+  readonly rows?: readonly Written[];
 }
 
 export interface HistoryRow {
@@ -193,13 +216,15 @@ export interface HistoryRow {
   readonly target: Prefix | null;
   readonly owner: Owner | null;
   readonly rule: string | null;
-  /** Of the claim after it; null where there is none. */
+  /** Of the claim after it, or as it was refused; null where there is none. */
   readonly ends: Ends | null;
   /** Of the claim before it. */
   readonly before: Ends | null;
   readonly cause: CauseId | null;
   readonly count: number;
   readonly detail: string | null;
+  /** Of the claim; empty: every port, or no claim is spoken of. */
+  readonly ports: Ports;
 }
 
 /** One grammar for all that lists. */
@@ -230,7 +255,12 @@ export interface ClaimFilter extends Filter {
 export interface HistoryFilter extends Filter {
   /** What was done to it, to what lies in it, to what holds it whole, and the sets that claim it or what holds it. */
   readonly about?: Prefix;
+  /** What was done to this target itself. */
+  readonly exactly?: Prefix;
   readonly action?: Action;
+  /** Ledger time: what has passed since, whatever the wall clock showed then and shows now. From included, to excluded. */
+  readonly from?: number;
+  readonly to?: number;
   /** Newest first by default; with a limit it is the newest that remain either way. */
   readonly oldestFirst?: boolean;
 }

@@ -7,16 +7,19 @@ import { makeEmptyFile, type Service } from './files.ts';
 import { checkVersion, type Migration, migrate } from './migrations.ts';
 
 export interface RestoreOptions {
+  /** For the history: the file as its user names it. */
+  readonly name: string;
   readonly path: string;
   readonly service: Service;
   readonly migrations: readonly Migration[];
   readonly clocks: ReadClocks;
   /** The ledger's one way to write. */
-  readonly write: (work: (now: Anchor) => void) => void;
+  readonly write: <T>(work: (now: Anchor) => T) => T;
 }
 
-export function restoreInto(database: Database.Database, file: string, options: RestoreOptions): void {
-  const { path, clocks, write } = options;
+/** Returns the number of its row in the history. */
+export function restoreInto(database: Database.Database, file: string, options: RestoreOptions): number {
+  const { path, clocks, write, name } = options;
   // A copy beside the ledger: the backup stays as it is, is checked and migrated, and cannot change meanwhile.
   const copy = `${path}.${process.pid}.restore`;
   const copies = ['', '-wal', '-shm', '-journal'].map((suffix) => `${copy}${suffix}`);
@@ -28,7 +31,7 @@ export function restoreInto(database: Database.Database, file: string, options: 
     copyBackup(file, copy, options);
     database.prepare('ATTACH ? AS backup').run(copy);
     try {
-      write(() => replaceAll(database, file, advance(anchorIn(database), clocks())));
+      return write(() => replaceAll(database, name, advance(anchorIn(database), clocks())));
     } finally {
       database.exec('DETACH backup');
     }
@@ -84,17 +87,18 @@ function anchorIn(database: Database.Database): Anchor | null {
 }
 
 /** The backup's ends are in its own time, so that goes on here. */
-function replaceAll(database: Database.Database, file: string, now: Anchor): void {
+function replaceAll(database: Database.Database, name: string, now: Anchor): number {
   for (const table of ['claims', 'causes', 'history']) {
     database.exec(`DELETE FROM main.${table}; INSERT INTO main.${table} SELECT * FROM backup.${table}`);
   }
   database
     .prepare('UPDATE main.meta SET boot_id = ?, boottime = ?, ledger = ?, wall = ?')
     .run(now.bootId, now.boottimeMs, now.ledgerMs, now.wallMs);
-  database
+  const { lastInsertRowid } = database
     .prepare(
       `INSERT INTO main.history (at, wall, action, count, detail)
        VALUES (?, ?, 'restored', (SELECT count(*) FROM main.claims), ?)`,
     )
-    .run(now.ledgerMs, now.wallMs, file.slice(0, 1024));
+    .run(now.ledgerMs, now.wallMs, name.slice(0, 1024));
+  return Number(lastInsertRowid);
 }

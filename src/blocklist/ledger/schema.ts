@@ -11,12 +11,28 @@ export const applicationId = 0x66_64_72_70;
 export const fileName = 'ledger.db';
 
 /**
- * Version 2: a claim is limited to ports, by their canonical text (rows of the kernel's `scopes` are another host's, or another
- * boot's); NULL: every port.
+ * Version 2: a claim is limited to ports, which are a part of what it is about: the same owner may wish some for long and all for
+ * a while. By their canonical text, for rows of the kernel's `scopes` are another boot's; '' = every port.
  */
 export const portsOfClaims = `
-ALTER TABLE claims ADD COLUMN ports TEXT;
-ALTER TABLE claims DROP COLUMN scope;
+CREATE TABLE claims_of_ports (
+  target BLOB NOT NULL,
+  owner TEXT NOT NULL,
+  ports TEXT NOT NULL,
+  drop_end INTEGER NOT NULL,  -- ledger ms; 0 never, 2^53-1 for ever
+  count_end INTEGER NOT NULL,
+  wished_end INTEGER,         -- the later end that a confirmation gives it; NULL: nothing is to be confirmed
+  begun INTEGER NOT NULL,
+  cause INTEGER NOT NULL,
+  withdrawn INTEGER,          -- a tombstone: since when
+  PRIMARY KEY (target, owner, ports)
+) WITHOUT ROWID;
+INSERT INTO claims_of_ports SELECT target, owner, '', drop_end, count_end, NULL, begun, cause, withdrawn FROM claims;
+DROP TABLE claims;
+ALTER TABLE claims_of_ports RENAME TO claims;
+CREATE INDEX claims_withdrawn ON claims (withdrawn) WHERE withdrawn IS NOT NULL;
+CREATE INDEX claims_wished ON claims (wished_end) WHERE wished_end IS NOT NULL;
+ALTER TABLE history ADD COLUMN ports TEXT;
 `;
 
 /** Version 1. */

@@ -4,7 +4,7 @@
  */
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { FalcodropError } from '../../errors.ts';
-import { moveAside } from './aside.ts';
+import { moveAside, pruneAside } from './aside.ts';
 import { isLedgerFailure } from './failure.ts';
 import { identityOf } from './files.ts';
 import { Ledger } from './ledger.ts';
@@ -77,7 +77,8 @@ function serve(
     ledger = Ledger.open(stateDir, { service, patienceMs });
     // Opening a ledger says nothing about writing.
     ledger.tick();
-    say({ open: { offsetMs: ledger.offsetMs(), isNew: ledger.isNew || movedAside !== null, movedAside } });
+    const deleted = pruneAside(stateDir, movedAside);
+    say({ open: { offsetMs: ledger.offsetMs(), isNew: ledger.isNew || movedAside !== null, movedAside, deleted } });
     openIdentity = ledger.identity;
     movedAside = null;
     isTroubled = false;
@@ -132,7 +133,7 @@ function serve(
     if (into.identity !== openIdentity) {
       // Somebody moved it aside, and this is another.
       openIdentity = into.identity;
-      say({ open: { offsetMs: into.offsetMs(), isNew: true, movedAside: null } });
+      say({ open: { offsetMs: into.offsetMs(), isNew: true, movedAside: null, deleted: [] } });
     }
   };
 

@@ -34,6 +34,8 @@ export interface Opened {
   readonly isNew: boolean;
   /** Where the damaged one lies now; null: there was none. */
   readonly movedAside: string | null;
+  /** Names of older ones, and of copies from before migrations, that were deleted. */
+  readonly deleted: readonly string[];
 }
 
 interface Kept extends Post {
@@ -186,7 +188,8 @@ export class LedgerWriter {
     } else if ('open' in message) {
       this.#offsetMs = message.open.offsetMs;
       this.#trouble = null;
-      this.#options.onOpen?.({ isNew: message.open.isNew, movedAside: message.open.movedAside });
+      const { isNew, movedAside, deleted } = message.open;
+      this.#options.onOpen?.({ isNew, movedAside, deleted });
     } else if ('trouble' in message) {
       this.#inTrouble(errorOf(message.trouble));
     }

@@ -36,12 +36,16 @@ export interface AnswerOptions {
   readonly colour: { readonly out: boolean; readonly error: boolean };
   /** Stack traces with errors. */
   readonly debug: boolean;
+  /** Columns of the terminal on stdout; null where there is none. */
+  readonly width?: number | null;
 }
 
 export class Answer {
   readonly json: boolean;
   readonly colour: boolean;
   readonly debug: boolean;
+  /** Columns of the terminal; null: nobody looks at a terminal, and rows are as long as they are. */
+  readonly width: number | null;
   readonly #colourErrors: boolean;
   readonly #out: NodeJS.WritableStream;
   readonly #errors: NodeJS.WritableStream;
@@ -55,6 +59,7 @@ export class Answer {
     this.json = options.json;
     this.colour = options.colour.out;
     this.debug = options.debug;
+    this.width = options.width ?? null;
     this.#colourErrors = options.colour.error;
     out.on('error', (error: NodeJS.ErrnoException) => this.#broken(error));
     errors.on('error', () => undefined); // nobody is left to tell

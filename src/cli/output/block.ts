@@ -20,7 +20,12 @@ export function blockObject(
 }
 
 export function blockColumns(nowMs: number): readonly Column[] {
-  return [...entryColumns(nowMs), { title: 'WHY' }];
+  const yields = [
+    [1, 16],
+    [5, 8],
+    [7, 0],
+  ] as const;
+  return [...entryColumns(nowMs), { title: 'WHY', yields }];
 }
 
 /** One row, and one below it for each claim where there are several. */

@@ -59,16 +59,26 @@ export function untilText(seconds: number | null, nowMs: number): string {
   return seconds === null ? 'for ever' : `until ${localIn(seconds, nowMs)}`;
 }
 
-/** Its offset from UTC stands in the heading, so that a row fits 80 columns. */
+/**
+ * Its offset from UTC stands in the heading, so that a row fits 80 columns. Where one does not (IPv6, a policy's name), what
+ * matters least goes first: of WHY what is beyond a few words, then LAST SEEN and BYTES, and at last who and why; target, state
+ * and end stay whole.
+ */
 export function entryColumns(nowMs: number): readonly Column[] {
   return [
     { title: 'TARGET' },
     { title: 'STATE', colour: (state) => (state === 'enforce' ? 'red' : state === 'monitor' ? 'yellow' : 'dim') },
     { title: `ENDS (${offset(nowMs)})` },
-    { title: 'OWNER' },
-    { title: 'PACKETS', right: true },
-    { title: 'BYTES', right: true },
-    { title: 'LAST SEEN' },
+    {
+      title: 'OWNER',
+      yields: [
+        [4, 8],
+        [8, 4],
+      ],
+    },
+    { title: 'PACKETS', right: true, yields: [[6, 0]] },
+    { title: 'BYTES', right: true, yields: [[3, 0]] },
+    { title: 'LAST SEEN', yields: [[2, 0]] },
   ];
 }
 

@@ -14,11 +14,11 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { formatPrefix } from '../../../src/address/prefix.ts';
-import { moveAside } from '../../../src/blocklist/ledger/aside.ts';
+import { moveAside, pruneAside } from '../../../src/blocklist/ledger/aside.ts';
 import { identityOf, ledgerPath } from '../../../src/blocklist/ledger/files.ts';
 import { forEver } from '../../../src/blocklist/ledger/record.ts';
 import { failureOf } from './failed.ts';
@@ -40,6 +40,17 @@ describe('a bad ledger', () => {
     rmSync(ledgerPath(stateDir));
     expect(failureOf(() => openLedger(stateDir, { create: false })).code).toBe('ledger_missing');
     expect(openLedger(stateDir).isNew).toBe(true);
+  });
+
+  test.each([-1, 2 ** 60, 0.5])('with an end that nobody wrote, %s', (end) => {
+    const stateDir = filled(3);
+    const database = new Database(ledgerPath(stateDir));
+    database.prepare('UPDATE claims SET drop_end = ? WHERE target = (SELECT min(target) FROM claims)').run(end);
+    database.close();
+    const ledger = openLedger(stateDir);
+    expect(failureOf(() => [...ledger.claims({ state: 'any' })]).code).toBe('ledger_corrupt');
+    expect(failureOf(() => ledger.targets(null, 10)).code).toBe('ledger_corrupt');
+    ledger.close();
   });
 
   test.each([false, true])('whose log is left alone is not begun anew in silence (empty file: %s)', (isEmpty) => {
@@ -176,6 +187,65 @@ describe('moving aside', () => {
     expect(second).toBe(`${ledgerPath(stateDir)}.bad-20261107T120000Z-2`);
     ledger.apply([wish('192.0.2.3', 'hand', forEver)]);
     expect([...openLedger(stateDir).claims()].map(({ target }) => formatPrefix(target))).toEqual(['192.0.2.3']);
+  });
+});
+
+describe('old ones', () => {
+  const put = (stateDir: string, ...names: string[]): void => {
+    for (const name of names) writeFileSync(join(stateDir, name), '');
+  };
+  const bad = (time: string) => ['', '-wal', '-shm'].map((suffix) => `ledger.db.bad-${time}${suffix}`);
+
+  test('are deleted but for the newest three of each kind, with their logs, and nothing else is', () => {
+    const stateDir = freshStateDir();
+    openLedger(stateDir).close();
+    const others = [
+      'ledger.db.bad-',
+      'ledger.db.bad-mine',
+      'ledger.db.v',
+      'ledger.db.vx',
+      'myledger.db.v1',
+      'ledger.db.v2.gz',
+    ];
+    put(stateDir, ...others, ...[1, 2, 9, 10, 11].map((version) => `ledger.db.v${version}`));
+    put(stateDir, ...bad('20261107T120000Z'), ...bad('20261107T120000Z-2'), ...bad('20261107T120000Z-10'));
+    put(stateDir, ...bad('20251231T235959Z'), 'ledger.db.bad-20261107T120001Z', ...bad('20200101T000000Z'));
+    expect(pruneAside(stateDir)).toEqual(
+      [
+        ...bad('20200101T000000Z'),
+        ...bad('20251231T235959Z'),
+        ...bad('20261107T120000Z'),
+        'ledger.db.v1',
+        'ledger.db.v2',
+      ].sort(),
+    );
+    expect(readdirSync(stateDir)).toEqual(
+      expect.arrayContaining([
+        ...others,
+        'ledger.db',
+        'ledger.db.v9',
+        'ledger.db.v10',
+        'ledger.db.v11',
+        ...bad('20261107T120000Z-2'),
+        ...bad('20261107T120000Z-10'),
+        'ledger.db.bad-20261107T120001Z',
+      ]),
+    );
+    expect(pruneAside(stateDir)).toEqual([]);
+  });
+
+  test('the one that was moved just now stays, under a clock that was ahead for the others', () => {
+    const stateDir = freshStateDir();
+    openLedger(stateDir).close();
+    put(stateDir, ...['1', '2', '3'].map((n) => `ledger.db.bad-2036010${n}T000000Z`));
+    const latest = 'ledger.db.bad-20261107T120000Z';
+    put(stateDir, latest);
+    expect(pruneAside(stateDir, join(stateDir, latest))).toEqual(['ledger.db.bad-20360101T000000Z']);
+    expect(readdirSync(stateDir)).toContain(latest);
+  });
+
+  test('of a directory that can not be read: nothing', () => {
+    expect(pruneAside('/nonexistent/state')).toEqual([]);
   });
 });
 

@@ -8,6 +8,7 @@ import {
   readClocks,
   toWall,
 } from '../../../src/blocklist/ledger/clock.ts';
+import { forEver } from '../../../src/blocklist/ledger/record.ts';
 import { byHand, Clocks, freshStateDir, hour, noon, openLedger, wish, year } from './place.ts';
 
 const anchor: Anchor = { bootId: 'a', boottimeMs: 50_000, wallMs: noon, ledgerMs: 7_000_000 };
@@ -126,6 +127,54 @@ describe('claims under clocks that are stepped', () => {
     expect(lost.now()).toBe(stamp);
     clocks.pass(hour / 2);
     expect([...lost.claims()]).toHaveLength(0);
+  });
+
+  test('a boot with a clock ten years ahead ends what had an end; set right, it ends and prolongs nothing more', () => {
+    const clocks = new Clocks();
+    const stateDir = freshStateDir();
+    const before = openLedger(stateDir, { clocks: clocks.read });
+    before.apply([wish('192.0.2.1', 'hand', before.now() + hour), wish('192.0.2.2', 'hand', forEver)]);
+    before.close();
+
+    const right = clocks.wallMs + 60_000;
+    clocks.reboot(right + 10 * year);
+    const ahead = openLedger(stateDir, { clocks: clocks.read });
+    expect([...ahead.claims()].map(({ dropEnd }) => dropEnd)).toEqual([forEver]);
+    ahead.apply([wish('192.0.2.3', 'hand', ahead.now() + hour)]);
+    clocks.wallMs = right;
+    expect([...ahead.claims()]).toHaveLength(2);
+    clocks.pass(hour / 2);
+    expect([...ahead.claims()]).toHaveLength(2);
+    ahead.tick();
+    ahead.close();
+
+    clocks.reboot(clocks.wallMs + 60_000);
+    const after = openLedger(stateDir, { clocks: clocks.read });
+    const left = [...after.claims()].map(({ dropEnd }) => (dropEnd === forEver ? forEver : dropEnd - after.now()));
+    expect(left).toEqual([forEver, hour / 2 - 60_000]);
+  });
+
+  test('a boot with a clock ten years behind, set right later: only the time it was down is not counted', () => {
+    const clocks = new Clocks();
+    const stateDir = freshStateDir();
+    const before = openLedger(stateDir, { clocks: clocks.read });
+    before.apply([wish('192.0.2.1', 'hand', before.now() + hour)]);
+    before.close();
+
+    const right = clocks.wallMs + 600_000;
+    clocks.reboot(right - 10 * year);
+    const behind = openLedger(stateDir, { clocks: clocks.read });
+    const left = () => [...behind.claims()].map(({ dropEnd }) => dropEnd - behind.now());
+    expect(left()).toEqual([hour]);
+    clocks.pass(60_000);
+    clocks.wallMs = right + 60_000;
+    expect(left()).toEqual([hour - 60_000]);
+    behind.close();
+
+    // It goes down before anybody has written down that the clock was set: the next start counts nothing either.
+    clocks.reboot(clocks.wallMs + 60_000);
+    const after = openLedger(stateDir, { clocks: clocks.read });
+    expect([...after.claims()].map(({ dropEnd }) => dropEnd - after.now())).toEqual([hour]);
   });
 
   test('those who open it in the same boot have the same time', () => {

@@ -205,6 +205,14 @@ describe('an event', () => {
       ['refused 192.0.2.1 policy:a'],
     ],
     [
+      'keeps a refusal of several as one row',
+      [],
+      { kind: 'refuse', target: null, count: 4, owner: 'hand', detail: 'gateway: 192.0.2.1 …', cause: byHand },
+      ['refused', [], []],
+      [],
+      ['refused ×4 hand'],
+    ],
+    [
       'tells of a reconciliation',
       [],
       { kind: 'note', action: 'reconciled', target: null, owner: null, count: 7, detail: 'removed' },
@@ -218,9 +226,17 @@ describe('an event', () => {
     const { ledger } = begin();
     for (const earlier of before) ledger.apply([{ at: noon - hour, ...earlier }]);
     const seen = told(ledger).length;
-    expect(ledger.apply([event])).toEqual([{ status, owners, remaining }]);
+    const outcomes = ledger.apply([event]);
+    expect(outcomes).toMatchObject([{ status, owners, remaining }]);
     expect(all(ledger)).toEqual(claims);
     expect(told(ledger).slice(seen)).toEqual(history);
+    // What it answers is what the history got.
+    const rows = [...ledger.history({ oldestFirst: true })].slice(seen);
+    expect(outcomes.flatMap((outcome) => outcome.rows ?? [])).toEqual(
+      rows.map(({ id, wallMs, action, owner, rule, cause, count }) => {
+        return { id, wallMs, action, isOfSet: false, owner, rule, cause, count };
+      }),
+    );
   });
 
   test.each([Number.NaN, -1, 1.5, Number.POSITIVE_INFINITY])(
@@ -290,8 +306,11 @@ describe('a cause', () => {
     }
     ledger.apply(targets.slice(0, 5).map((target) => wish(target, 'feed:x', noon + 2 * hour, { cause })));
     clocks.pass(hour);
-    ledger.apply(targets.map((target): LedgerEvent => ({ kind: 'end', target: at(target) })));
+    const ended = ledger.apply(targets.map((target): LedgerEvent => ({ kind: 'end', target: at(target) })));
     expect(told(ledger)).toEqual(['made ×30 feed:x', 'extended ×5 feed:x', 'ended ×25 feed:x']);
+    const { id, wallMs } = [...ledger.history({ action: 'ended' })][0] ?? {};
+    const row = { id, wallMs, action: 'ended', isOfSet: true, owner: 'feed:x', rule: null, cause, count: 25 };
+    expect(ended.flatMap(({ rows = [] }) => rows)).toEqual([row]);
     expect(ledger.size().claims).toBe(5);
   });
 

@@ -23,64 +23,60 @@ function wishes(ledger: Ledger, ...told: readonly Told[]): string[] {
   );
 }
 
-const cases: readonly (readonly [name: string, told: readonly Told[], statuses: readonly string[], ports: string])[] = [
-  ['none is every port', [{ dropEnd: far }], ['made'], ''],
-  ['one', [{ dropEnd: far, ports: 'tcp/22' }], ['made'], 'tcp/22'],
+const cases: readonly (readonly [name: string, told: readonly Told[], statuses: readonly string[], ports: string[]])[] =
   [
-    'the same twice',
+    ['none is every port', [{ dropEnd: far }], ['made'], ['']],
+    ['one', [{ dropEnd: far, ports: 'tcp/22' }], ['made'], ['tcp/22']],
     [
-      { dropEnd: far, ports: 'tcp/22' },
-      { dropEnd: far - 5, ports: 'tcp/22' },
+      'the same twice is one claim, the later end wins',
+      [
+        { dropEnd: far, ports: 'tcp/22' },
+        { dropEnd: far - 5, ports: 'tcp/22' },
+        { dropEnd: far + 5, ports: 'tcp/22' },
+      ],
+      ['made', 'unchanged', 'extended'],
+      ['tcp/22'],
     ],
-    ['made', 'unchanged'],
-    'tcp/22',
-  ],
-  [
-    'others are joined, in either order',
     [
-      { dropEnd: far, ports: 'udp/53' },
-      { dropEnd: far - 5, ports: 'tcp/22' },
+      'others are other claims',
+      [{ dropEnd: far, ports: 'udp/53' }, { dropEnd: far - 5, ports: 'tcp/22' }, { countEnd: far }],
+      ['made', 'made', 'made'],
+      ['', 'tcp/22', 'udp/53'],
     ],
-    ['made', 'extended'],
-    'tcp/22,udp/53',
-  ],
-  ['every port takes all in', [{ dropEnd: far, ports: 'tcp/22' }, { dropEnd: far - 5 }], ['made', 'extended'], ''],
-  ['and is not narrowed', [{ dropEnd: far }, { dropEnd: far, ports: 'tcp/22' }], ['made', 'unchanged'], ''],
-  [
-    'but replaced',
-    [{ dropEnd: far }, { dropEnd: far, ports: 'tcp/22', replace: true }],
-    ['made', 'replaced'],
-    'tcp/22',
-  ],
-  [
-    'a count does not widen what drops',
-    [{ dropEnd: far, ports: 'tcp/22' }, { countEnd: far }],
-    ['made', 'extended'],
-    'tcp/22',
-  ],
-  [
-    'a drop decides over a count',
-    [{ countEnd: far }, { dropEnd: far, ports: 'tcp/22' }],
-    ['made', 'extended'],
-    'tcp/22',
-  ],
-  [
-    'what has ended is not joined',
     [
-      { dropEnd: 1, ports: 'tcp/22' },
-      { dropEnd: far, ports: 'udp/53' },
+      'a replacement takes the others back',
+      [{ dropEnd: far }, { dropEnd: far, ports: 'udp/53' }, { dropEnd: far - 5, ports: 'tcp/22', replace: true }],
+      ['made', 'made', 'made'],
+      ['tcp/22'],
     ],
-    ['made', 'made'],
-    'udp/53',
-  ],
-];
+    [
+      'what has ended is made anew',
+      [
+        { dropEnd: 1, ports: 'tcp/22' },
+        { dropEnd: far, ports: 'tcp/22' },
+      ],
+      ['made', 'made'],
+      ['tcp/22'],
+    ],
+  ];
 
 describe('ports of a claim', () => {
   test.each(cases)('%s', (_name, told, statuses, ports) => {
     const ledger = openLedger(freshStateDir());
     expect(wishes(ledger, ...told)).toEqual(statuses);
-    expect(ledger.claimsOf(at(target)).map((claim) => formatPorts(claim.ports))).toEqual([ports]);
-    expect(formatPorts(ledger.unionOf(at(target))?.ports ?? [])).toBe(ports);
+    expect(ledger.claimsOf(at(target)).map((claim) => formatPorts(claim.ports))).toEqual(ports);
+    // The history tells them too.
+    expect(new Set([...ledger.history()].map((row) => formatPorts(row.ports)))).toEqual(
+      new Set(told.map((each) => each.ports ?? '')),
+    );
+  });
+
+  test('an unblock ends all of them', () => {
+    const ledger = openLedger(freshStateDir());
+    wishes(ledger, { dropEnd: far }, { dropEnd: far, ports: 'tcp/22' });
+    const [outcome] = ledger.apply([{ kind: 'withdraw', target: at(target), owners: 'all_but_feeds', cause: byHand }]);
+    expect(outcome).toMatchObject({ status: 'withdrawn', owners: ['hand', 'hand'], remaining: [] });
+    expect(ledger.unionOf(at(target))).toBeNull();
   });
 });
 

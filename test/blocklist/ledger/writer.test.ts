@@ -65,7 +65,7 @@ describe('the writer', () => {
     const stateDir = freshStateDir();
     const { writer, opened, hears } = startWriter(stateDir);
     await hears(1, 0);
-    expect(opened).toEqual([{ isNew: true, movedAside: null }]);
+    expect(opened).toEqual([{ isNew: true, movedAside: null, deleted: [] }]);
     const outcomes = await Promise.all([
       writer.post([wish('192.0.2.1', 'hand', forEver)]),
       writer.post([wish('192.0.2.1', 'hand', forEver), { kind: 'bury', target: at('192.0.2.9') }]),
@@ -152,7 +152,8 @@ describe('the writer', () => {
     await writer.post([wish('192.0.2.1', 'hand', forEver)]);
     await hears(1, 1);
     expect(troubles.map(({ code }) => code)).toEqual(['ledger_not_database']);
-    expect(opened).toEqual([{ isNew: true, movedAside: expect.stringMatching(/ledger\.db\.bad-\d{8}T\d{6}Z$/) }]);
+    const movedAside = expect.stringMatching(/ledger\.db\.bad-\d{8}T\d{6}Z$/) as string;
+    expect(opened).toEqual([{ isNew: true, movedAside, deleted: [] }]);
     expect([...openLedger(stateDir).claims()]).toHaveLength(1);
   });
 
@@ -163,7 +164,7 @@ describe('the writer', () => {
     moveAside(stateDir, { service: self, bad: identityOf(stateDir), wallMs: noon });
     await writer.post([wish('192.0.2.2', 'hand', writer.now() + hour)]);
     await hears(2, 0);
-    expect(opened.at(-1)).toEqual({ isNew: true, movedAside: null });
+    expect(opened.at(-1)).toEqual({ isNew: true, movedAside: null, deleted: [] });
     const reader = openLedger(stateDir);
     const [claim, ...others] = reader.claims();
     expect(others).toEqual([]);
