@@ -11,7 +11,7 @@ import { stat } from 'node:fs/promises';
 import { Feed, type FeedOptions, type Say } from './feed.ts';
 import { type Position, PositionFile } from './position.ts';
 import { rotatedOf, rotatedSince, tailAt } from './rotated.ts';
-import { type FileStatus, keyOf, NotAFile, openFile, Segment, statusOf, tailSize } from './segment.ts';
+import { type FileStatus, keyOf, NotAFile, type Opened, openFile, Segment, statusOf, tailSize } from './segment.ts';
 import { PathWatch } from './watch.ts';
 
 export interface FollowOptions extends FeedOptions {
@@ -171,24 +171,22 @@ export class Follower {
     const { path } = this.#options;
     const { offset, tailLength } = position;
     const named = await openFile(path).catch(() => null);
-    const rotated = await rotatedOf(path, ({ size }) => size >= offset);
-    const candidates = [
-      ...(named === null ? [] : [{ ...named, key: keyOf(named.status), isNamed: true }]),
-      ...rotated.toReversed().map((each) => ({ ...each, isNamed: false })),
-    ];
-    let segment: Segment | null = null;
-    for (const byContent of [false, true]) {
-      // Nothing was read of it: nothing tells it from others.
-      if (byContent && tailLength === 0) break;
-      for (const { handle, status, key, isNamed } of candidates) {
-        if (segment !== null || (!byContent && key !== keyOf(position)) || status.size < offset) continue;
-        const tail = await tailAt(handle, position);
-        if (tail === null) continue;
-        const isCopy = byContent && !isNamed;
-        segment = new Segment(handle, status, this.#feed.splitter(offset === 0), { offset, tail, isCopy });
-      }
+    const take = async ({ handle, status }: Opened, isCopy: boolean): Promise<Segment | null> => {
+      const tail = status.size < offset ? null : await tailAt(handle, position);
+      return tail && new Segment(handle, status, this.#feed.splitter(offset === 0), { offset, tail, isCopy });
+    };
+    let segment = named !== null && keyOf(named.status) === keyOf(position) ? await take(named, false) : null;
+    // Not before: when it has been truncated meanwhile the copy is there.
+    const rotated = segment === null ? await rotatedOf(path, ({ size }) => size >= offset) : [];
+    for (const each of rotated) if (each.key === keyOf(position)) segment ??= await take(each, false);
+    // Nothing was read of it: nothing tells it from others.
+    if (tailLength > 0) {
+      if (named !== null) segment ??= await take(named, false);
+      for (const each of rotated.toReversed()) segment ??= await take(each, true);
     }
-    for (const { handle } of candidates) if (handle !== segment?.handle) await handle.close();
+    for (const opened of [...(named === null ? [] : [named]), ...rotated]) {
+      if (opened.handle !== segment?.handle) await opened.handle.close();
+    }
     return segment;
   }
 

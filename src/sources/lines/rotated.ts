@@ -2,14 +2,12 @@
 import { type FileHandle, readdir } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import { hashOf, type Position } from './position.ts';
-import { type FileStatus, keyOf, openFile, readTail } from './segment.ts';
+import { type FileStatus, keyOf, type Opened, openFile, readTail } from './segment.ts';
 
 /** Open: its name may be another file's the moment after. */
-export interface Rotated {
+export interface Rotated extends Opened {
   readonly path: string;
   readonly key: string;
-  readonly handle: FileHandle;
-  readonly status: FileStatus;
 }
 
 /** More are not looked at: each is opened. */

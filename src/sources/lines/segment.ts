@@ -23,6 +23,11 @@ export interface FileStatus {
   readonly birthtimeNs: bigint;
 }
 
+export interface Opened {
+  readonly handle: FileHandle;
+  readonly status: FileStatus;
+}
+
 export type Read = { readonly bytes: Buffer } | 'end' | 'truncated';
 
 interface Mark {
@@ -113,7 +118,7 @@ export function keyOf({ dev, ino }: { readonly dev: string | bigint; readonly in
 }
 
 /** Rejects with {@link NotAFile}, or as open(2) does. */
-export async function openFile(path: string): Promise<{ readonly handle: FileHandle; readonly status: FileStatus }> {
+export async function openFile(path: string): Promise<Opened> {
   // A named pipe that nobody writes to would hang in open(2).
   const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
