@@ -80,7 +80,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     const blocklist = open === undefined ? openBlocklist(options, logger, closers, onOpen) : open(pinDir);
     closers.push(() => blocklist.close());
     const settling = settler(blocklist, (error) => logger.error(describe(error), 'blocks not verified yet'));
-    if (open === undefined) closers.push(openRelay({ pinDir, stateDir: options.stateDir, logger }).close);
+    if (open === undefined && !isBrief) closers.push(openRelay({ pinDir, stateDir: options.stateDir, logger }).close);
 
     // A file of its own in the bundle, for it is also what the thread runs.
     const { watchHost } = await import('../host/watch.ts');
