@@ -41,6 +41,7 @@ export class Segment {
   readonly handle: FileHandle;
   readonly dev: string;
   readonly ino: string;
+  readonly bornNs: bigint;
   /** A copy that was made before a truncation: it grows no more. */
   readonly isCopy: boolean;
   splitter: LineSplitter;
@@ -52,13 +53,14 @@ export class Segment {
 
   constructor(
     handle: FileHandle,
-    { dev, ino }: Pick<FileStatus, 'dev' | 'ino'>,
+    { dev, ino, birthtimeNs }: FileStatus,
     splitter: LineSplitter,
     from: { readonly offset: number; readonly tail: Buffer; readonly mark?: Mark; readonly isCopy?: boolean } = nothing,
   ) {
     this.handle = handle;
     this.dev = dev;
     this.ino = ino;
+    this.bornNs = birthtimeNs;
     this.isCopy = from.isCopy ?? false;
     this.splitter = splitter;
     this.#offset = from.offset;
