@@ -4,7 +4,7 @@
  * A file with a bad line is refused whole, and what it said before stands: root's own record (`STATE_DIR/root/allows.json`)
  * remembers that. Where it does not, nothing is taken away.
  */
-import { formatPrefix, type Prefix, readPrefix } from '../address/prefix.ts';
+import { covers, formatPrefix, type Prefix, readPrefix } from '../address/prefix.ts';
 import type { Config } from '../config/config.ts';
 import { FalcodropError } from '../errors.ts';
 import { readDumps } from '../host/carrier.ts';
@@ -14,6 +14,7 @@ import { isStanding, isVeryWide, wideText } from './allow-file.ts';
 import { allowFolderOf, type ReadAllowFile, readAllowFolder } from './allow-folder.ts';
 import { type Call, stateDirOf } from './call.ts';
 import { failureOf } from './failure.ts';
+import { readForced } from './forced.ts';
 import type { Note } from './output/answer.ts';
 import { readConfig } from './settings.ts';
 import { readTrusted, writeTrusted } from './trusted.ts';
@@ -108,8 +109,11 @@ export async function readAllowWishes(call: Call, config?: Config): Promise<Allo
   for (const prefix of known?.management ?? []) {
     wishes.push({ prefix, until: null, origin: 'management', where: null, reason: null });
   }
+  // What root has blocked by force it wants dropped, gateway or not.
+  const forced = liveForced(call);
   const host = (origin: AllowOrigin, prefixes: readonly Prefix[]): void => {
-    for (const prefix of prefixes) wishes.push({ prefix, until: null, origin, where: null, reason: null });
+    for (const prefix of prefixes.filter((each) => !forced.some((target) => covers(target, each))))
+      wishes.push({ prefix, until: null, origin, where: null, reason: null });
   };
   host('gateway', gatewayPrefixes(readDumps().routes));
   host('resolver', readResolvers());
@@ -121,6 +125,13 @@ export async function readAllowWishes(call: Call, config?: Config): Promise<Allo
   }
   const stored: Stored = { version: 1, folder, files: recorded };
   return { wishes, config: known, keep, problems, notes, files, record: JSON.stringify(stored) };
+}
+
+function liveForced(call: Call): Prefix[] {
+  const nowMs = call.clock.now();
+  return readForced(stateDirOf(call.environment))
+    .filter(({ mode, until }) => mode === 'enforce' && isStanding({ until }, nowMs))
+    .map(({ target }) => target);
 }
 
 const mostProblems = 20;

@@ -16,6 +16,7 @@ import { type Hand, openHand } from './hand.ts';
 import { RefusedError } from './output/answer.ts';
 import { endAt, entryObject, secondsOfState, untilText, wholeSeconds } from './output/entry.ts';
 import { localIn } from './output/moment.ts';
+import { protectAnew } from './protect.ts';
 import { type Refused, recordRefusals } from './refusals.ts';
 import { readHandSettings } from './settings.ts';
 import { parseTargets } from './target.ts';
@@ -41,7 +42,12 @@ export async function blockTargets(call: Call): Promise<void> {
   }
 
   const refusals = new Map(targets.map((target) => [target, guard(target, host, settings.guard, caller)]));
-  if (force && !flag(call, 'dryRun')) rememberForced(call, { refusals, mode, seconds, replace: flag(call, 'replace') });
+  if (force && !flag(call, 'dryRun')) {
+    rememberForced(call, { refusals, mode, seconds, replace: flag(call, 'replace') });
+    // Gateways and name servers pass, in the kernel, unless root has blocked them by force.
+    const isPassing = [...refusals.values()].some((each) => each?.reason === 'gateway' || each?.reason === 'resolver');
+    if (isPassing) await protectAnew(call);
+  }
   let hand: Hand | null = null;
   const refusedOnes: Refused[] = [];
   try {

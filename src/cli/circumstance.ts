@@ -1,9 +1,11 @@
 /** What stands between a block and its effect: the global mode, no interface, an allow, a wider block. */
-import { formatPrefix, type Prefix } from '../address/prefix.ts';
+import { covers, formatPrefix, type Prefix } from '../address/prefix.ts';
+import { prefixSet } from '../address/set.ts';
 import type { Blocklist, Entry } from '../blocklist/blocklist.ts';
 import { FalcodropError } from '../errors.ts';
-import { type Allow, coveringAllows } from '../kernel/allows.ts';
+import { type Allow, coveringAllows, readAllows } from '../kernel/allows.ts';
 import { type Attachment, attachments } from '../kernel/attach.ts';
+import { monotonicNs } from '../kernel/clock.ts';
 import { type ModeNow, modeNow } from '../kernel/mode.ts';
 import type { PinnedSet } from '../kernel/set.ts';
 import type { Note } from './output/answer.ts';
@@ -17,6 +19,26 @@ export function allowsOver(set: PinnedSet, target: Prefix): Allow[] {
     if (error instanceof FalcodropError && error.code === 'not_permitted') return [];
     throw error;
   }
+}
+
+/** The same for many targets, at one moment: what allows a target whole, or null. */
+export function allowFinder(set: PinnedSet): (target: Prefix) => Prefix | null {
+  let live: Prefix[];
+  try {
+    const now = monotonicNs();
+    live = readAllows(set)
+      .filter(({ until }) => now < until)
+      .map(({ prefix }) => prefix);
+  } catch (error) {
+    if (error instanceof FalcodropError && error.code === 'not_permitted') return () => null;
+    throw error;
+  }
+  const index = prefixSet(live);
+  return (target) => {
+    const found = index.covering(target.address);
+    if (found === null || found.length <= target.length) return found;
+    return live.find((each) => covers(each, target)) ?? null;
+  };
 }
 
 export function modeText({ mode, seconds, after }: ModeNow, nowMs: number): string {

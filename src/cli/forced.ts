@@ -84,12 +84,14 @@ export function forcedEnds(
   return ends.dropEnd === never && ends.countEnd === never ? null : ends;
 }
 
-export function removeForced(stateDir: string, targets: readonly Prefix[]): void {
+/** True: some of them stood there. */
+export function removeForced(stateDir: string, targets: readonly Prefix[]): boolean {
   const gone = new Set(targets.map(formatPrefix));
   const before = readForced(stateDir);
   const after = before.filter(({ target }) => !gone.has(formatPrefix(target)));
   if (after.length < before.length) write(stateDir, after);
   fault('unblock.unlisted');
+  return after.length < before.length;
 }
 
 function isMoment(value: unknown): boolean {

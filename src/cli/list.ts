@@ -1,6 +1,8 @@
 /** `falcodrop list` */
+import { formatPrefix } from '../address/prefix.ts';
 import { blocksOf } from './blocks.ts';
 import type { Call } from './call.ts';
+import { allowFinder } from './circumstance.ts';
 import { names, readFilters } from './filter.ts';
 import { openHand } from './hand.ts';
 import { blockColumns, blockObject, blockRows } from './output/block.ts';
@@ -13,9 +15,11 @@ export async function listBlocks(call: Call): Promise<void> {
   try {
     const blocks = blocksOf(hand, filters);
     const nowMs = clock.now();
+    const allowing = allowFinder(hand.blocklist.set);
     if (answer.json) {
       for (const block of blocks) {
-        answer.object(blockObject(block, nowMs));
+        const allow = allowing(block.entry.target);
+        answer.object({ ...blockObject(block, nowMs), allowed_by: allow === null ? null : formatPrefix(allow) });
         if (answer.full) await answer.flush();
         if (answer.closed) return;
       }
@@ -26,7 +30,9 @@ export async function listBlocks(call: Call): Promise<void> {
       count = 0;
       for (const block of blocks) {
         count++;
-        yield* blockRows(block, nowMs);
+        const [first = [], ...claims] = blockRows(block, nowMs);
+        yield allowing(block.entry.target) === null ? first : first.with(1, 'allowed');
+        yield* claims;
       }
     }
     for (const line of table(blockColumns(nowMs), rows, answer.colour, answer.width)) {

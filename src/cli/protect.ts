@@ -23,6 +23,7 @@ import { PinnedSet } from '../kernel/set.ts';
 import { changeSettings, lockRoot } from '../kernel/settings.ts';
 import { type AllowReading, type AllowWish, keepRecord, readAllowWishes } from './allow-wishes.ts';
 import { type Call, flag, isRoot } from './call.ts';
+import { failureOf } from './failure.ts';
 import { endAt, untilText, wholeSeconds } from './output/entry.ts';
 
 export interface Protection {
@@ -54,6 +55,16 @@ export function requireRoot(verb: string): void {
     `"falcodrop ${verb}" changes what the kernel does whatever the service wants, which is root's part`,
     `sudo falcodrop ${verb} …`,
   );
+}
+
+/** For verbs that change what is protected beside what they do: whatever goes wrong is a note, and `falcodrop protect`'s to tell. */
+export async function protectAnew(call: Call): Promise<void> {
+  try {
+    await protectKernel(call);
+  } catch (error) {
+    if (error instanceof FalcodropError && error.code === 'pin_dir_missing') return;
+    call.answer.note(`what always passes is as it was: ${failureOf(error, 'protect').message}; falcodrop protect`);
+  }
 }
 
 /**

@@ -17,6 +17,7 @@ import { type Hand, openHand } from './hand.ts';
 import { amount } from './output/amount.ts';
 import { clean } from './output/clean.ts';
 import { untilText } from './output/entry.ts';
+import { protectAnew } from './protect.ts';
 import { ask } from './question.ts';
 import { type Items, slicesOf } from './slices.ts';
 import { parseTargets } from './target.ts';
@@ -57,7 +58,9 @@ async function unblockNamed(call: Call, targets: readonly Prefix[], owner: Filte
   const { answer, clock } = call;
   const isDryRun = flag(call, 'dryRun');
   // Before the hand becomes the service: what root unblocks is forced no more.
-  if (isRoot() && !isDryRun && isHands(owner)) removeForced(stateDirOf(call.environment), targets);
+  if (isRoot() && !isDryRun && isHands(owner) && removeForced(stateDirOf(call.environment), targets)) {
+    await protectAnew(call);
+  }
   const hand = openHand(call);
   const { blocklist } = hand;
   try {
@@ -172,6 +175,7 @@ async function unblockChosen(call: Call, filters: Filters): Promise<void> {
       stateDirOf(call.environment),
       forced.map(({ target }) => target),
     );
+    await protectAnew(call);
   }
   const hand = openHand(call);
   try {

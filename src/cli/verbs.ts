@@ -25,6 +25,11 @@ const config: OptionText = {
 
 const dryRun: OptionText = { flags: '--dry-run', text: 'change nothing: tell what would be done' };
 
+const revertAfter: OptionText = {
+  flags: '--revert-after <duration>',
+  text: 'it undoes itself then, by the kernel alone, unless: falcodrop confirm',
+};
+
 /** One grammar for all that lists or chooses. */
 const chooseBy: readonly OptionText[] = [
   { flags: '--within <prefix>', text: 'targets that lie in it whole' },
@@ -92,6 +97,7 @@ Examples:
         text: 'enforce: drop again after three starts within 30 minutes',
         choices: ['enforce'],
       },
+      revertAfter,
       { flags: '--check', text: 'change nothing: tell what would happen' },
       yes,
     ],
@@ -102,7 +108,8 @@ interface for seconds; attaching again replaces the program without a gap.
 
 Examples:
   falcodrop attach eth0 --check
-  falcodrop attach eth0 eth1`,
+  falcodrop attach eth0 eth1
+  falcodrop attach eth0 --revert-after 2m && falcodrop confirm`,
   },
   detach: {
     operands: '[interface...]',
@@ -186,6 +193,65 @@ Examples:
     summary: 'whether an address or prefix is blocked, and by what',
     options: [],
     details: 'Ends with 4 when nothing blocks it. Tells every claim on it: whose, what it does, until when, and why.',
+  },
+  allow: {
+    operands: '<action> [target...]',
+    summary: 'what always passes, whatever is blocked: add, remove, list (root)',
+    options: [
+      { flags: '--for <duration>', text: 'add: how long: 90s, 5m, 1h, 2d, 1w (default: no end)' },
+      { flags: '--until <time>', text: 'add: until then: 2026-11-22T14:00:00Z, 18:00 (the next one)' },
+      { flags: '--reason <text>', text: 'why, for the file and the history' },
+      { flags: '--force', text: 'add: also what is wider than /8, or /16 of IPv6' },
+    ],
+    details: `An allow outranks every block, in the kernel, to its own end: adding one frees what it covers at once. Blocks stay as
+claims, and drop again when the allow is gone. A second add extends and never shortens: remove it first.
+
+It is written to allow.d/10-hand beside the configuration. Other files there are yours: one target a line,
+"TARGET until=2026-11-22T14:00:00Z force # reason", then falcodrop protect. A file with a bad line is refused
+whole, each line is named, and what it said before stays.
+
+Examples:
+  falcodrop allow add 203.0.113.0/24 --for 8h --reason 'pentest, ticket 4711'
+  falcodrop allow remove 203.0.113.0/24
+  falcodrop allow list`,
+  },
+  protect: {
+    operands: '',
+    summary: 'bring what always passes into the kernel (root)',
+    options: [dryRun],
+    details: `Makes the kernel's allows equal to the files of allow.d, the networks of "management" in the configuration, this host's
+gateways and its name servers, and the ports that are never dropped to "never_drop_ports". Adds first and takes away
+last, so that no moment is without. "attach" and "allow" do it too; run it after a change of the network, a file, or
+the clock.`,
+  },
+  guard: {
+    operands: '<action>',
+    summary: 'all that is protected, from where, and whether the kernel has it: list',
+    options: [],
+    details: `KERNEL says whether packets pass whatever is blocked: yes, not yet (no), or that it is no matter of the kernel (-):
+that is refused when somebody blocks it.
+
+Example:
+  falcodrop guard list`,
+  },
+  mode: {
+    operands: '<mode>',
+    summary: 'enforce, monitor or off: one switch for all blocks (root)',
+    options: [revertAfter, { flags: '--reason <text>', text: 'why, for the audit' }],
+    details: `enforce drops; monitor counts what it would drop; off looks nothing up: the panic switch, which needs neither ledger nor
+configuration nor daemon. Blocks stay in their maps. What is pending (--revert-after) is not lost by a second "mode",
+which says so; only off without an end stays off. It holds until the maps are made anew, after a reboot: a file OFF
+beside the configuration is for longer.
+
+Examples:
+  falcodrop mode off
+  falcodrop mode enforce --revert-after 60s && falcodrop confirm`,
+  },
+  confirm: {
+    operands: '',
+    summary: 'what would undo itself stays (--revert-after)',
+    options: [],
+    details: 'Ends with 4 when it is too late, or nothing waits. What the mode went back to by itself is told.',
   },
   history: {
     operands: '[target]',
@@ -379,6 +445,9 @@ export const otherWords: Readonly<Record<string, VerbName>> = {
   load: 'attach',
   unload: 'detach',
   ls: 'list',
+  panic: 'mode',
+  whitelist: 'allow',
+  permit: 'allow',
   start: 'run',
   daemon: 'run',
 };

@@ -90,7 +90,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       open === undefined ? openBlocklist(options, logger, closers, onOpen) : { blocklist: open(pinDir), book: null };
     closers.push(() => blocklist.close());
     const settling = settler(blocklist, (error) => say(error, 'blocks not verified yet'));
-    if (open === undefined) closers.push(openRelay({ pinDir, stateDir: options.stateDir, logger }).close);
+    if (open === undefined && !isBrief) closers.push(openRelay({ pinDir, stateDir: options.stateDir, logger }).close);
 
     // A file of its own in the bundle, for it is also what the thread runs.
     const { watchHost } = await import('../host/watch.ts');

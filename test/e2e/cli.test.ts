@@ -585,7 +585,7 @@ describe('the names in JSON', () => {
       ],
       attach: ['interface', 'ifindex', 'status', 'xdp', 'slot', 'program_id', 'notes'],
       block: ['target', 'status', ...entry.slice(1), 'notes'],
-      list: [...entry, 'claims'],
+      list: [...entry, 'claims', 'allowed_by'],
       'list.claims': claim,
       'list.claims.by': by,
       show: ['target', 'verdict', 'decided_by', 'mode', 'entries', 'entries_inside', 'allows', 'interfaces'],
@@ -632,6 +632,8 @@ describe('the names in JSON', () => {
         ...[
           'pass_clean',
           'pass_allowed',
+          'pass_never_drop',
+          'pass_other_port',
           'pass_monitored',
           'pass_mode_monitor',
           'pass_mode_off',

@@ -505,6 +505,27 @@ describe('the ledger’s file', () => {
   });
 });
 
+describe("root's switches", () => {
+  test.each(['allow.written', 'protect.stepping', 'protect.allowed'] as const)(
+    'allow add, at %s, and again',
+    (point) => {
+      const target = fresh();
+      acknowledge(target, 7200);
+      die(point, ['allow', 'add', target]);
+      edge.must(['protect']);
+      expect(dropped(edge.lab.pinDir, [target])).toEqual(new Set());
+      edge.must(['allow', 'remove', target]);
+      recover();
+    },
+  );
+
+  test('mode, at mode.set, and back', () => {
+    die('mode.set', ['mode', 'monitor']);
+    edge.must(['mode', 'enforce']);
+    recover();
+  });
+});
+
 test('nothing returned and nothing was lost over all of it, and one more reboot', () => {
   edge.purge();
   edge.attach();

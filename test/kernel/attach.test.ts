@@ -109,7 +109,7 @@ describe('attach', () => {
     withLab(async (lab) => {
       const a = pair(lab);
       await attach(lab.pinDir, [a], { mode: 'auto', sizes: small, service: { uid: 64042, gid: 64043 } });
-      expect(readdirSync(lab.pinDir).sort()).toEqual(['current', 'links', 'lock', 'samples', 'set-1']);
+      expect(readdirSync(lab.pinDir).sort()).toEqual(['current', 'links', 'lock', 'root', 'samples', 'set-1']);
       expect(readlinkSync(join(lab.pinDir, 'current'))).toBe('set-1');
       const seen = (path: string) => {
         const { mode, uid, gid } = lstatSync(join(lab.pinDir, path));
@@ -117,7 +117,7 @@ describe('attach', () => {
       };
       expect(
         Object.fromEntries(
-          ['.', 'links', 'lock', 'samples', 'set-1', `links/if${lab.ifindex(null, a)}`].map((path) => [
+          ['.', 'links', 'lock', 'root', 'samples', 'set-1', `links/if${lab.ifindex(null, a)}`].map((path) => [
             path,
             seen(path),
           ]),
@@ -126,6 +126,7 @@ describe('attach', () => {
         '.': '755 0:0',
         links: '755 0:0',
         lock: '770 0:64043',
+        root: '700 0:0',
         samples: '750 0:64043',
         'set-1': '755 0:0',
         [`links/if${lab.ifindex(null, a)}`]: '600 0:0',

@@ -52,6 +52,7 @@ import type {
 } from './record.ts';
 import { restoreInto } from './restore.ts';
 import { defaultRetention, openRetention, type Pruned, type Retention } from './retention.ts';
+import { shiftEvent } from './shift.ts';
 import { type Union, unionOf } from './union.ts';
 
 export interface LedgerOptions {
@@ -600,12 +601,3 @@ function disconnect({ database, log, reader }: Connection): void {
 }
 
 const claimFromRow = (row: unknown): Claim => claimOf(row as ClaimRow);
-
-/** Ends that are moments move with the time; never and for ever stay. */
-function shiftEvent(event: LedgerEvent, shift: number): LedgerEvent {
-  const at = event.at === undefined ? {} : { at: event.at + shift };
-  if (event.kind !== 'wish') return { ...event, ...at };
-  const moved = (end: number): number =>
-    end === 0 || end === Number.MAX_SAFE_INTEGER ? end : Math.max(1, end + shift);
-  return { ...event, ...at, dropEnd: moved(event.dropEnd), countEnd: moved(event.countEnd) };
-}

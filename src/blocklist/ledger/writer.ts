@@ -12,6 +12,7 @@ import type { Service } from './files.ts';
 import type { FromThread, Post, ThreadData, ToldError, ToThread } from './message.ts';
 import type { LedgerEvent, Outcome } from './record.ts';
 import { defaultRetention, type Retention } from './retention.ts';
+import { shiftEvent } from './shift.ts';
 
 export interface WriterOptions {
   readonly stateDir: string;
@@ -58,6 +59,8 @@ export class LedgerWriter {
   #thread: Worker | null = null;
   #restart: NodeJS.Timeout | null = null;
   #offsetMs: number | null = null;
+  /** CLOCK_BOOTTIME when the offset was first known: times made before it lack the offset, whenever they are posted. */
+  #knownSinceMs = Number.NEGATIVE_INFINITY;
   #trouble: FalcodropError | null = null;
   #flushing: (() => void)[] = [];
   #closing: { readonly promise: Promise<void>; readonly resolve: () => void } | null = null;
@@ -97,7 +100,7 @@ export class LedgerWriter {
    * committed.
    */
   now(): number {
-    return Number(native().clocks().boottimeNs / 1_000_000n) + (this.#offsetMs ?? 0);
+    return boottimeMs() + (this.#offsetMs ?? 0);
   }
 
   /** Events not yet on the disk. */
@@ -121,10 +124,14 @@ export class LedgerWriter {
       return Promise.reject(behind(`${this.#waiting} events wait for the ledger already`, this.#trouble));
     }
     const at = this.now();
-    const stamped = events.map((event) => (event.at === undefined ? { ...event, at } : event));
+    const offsetMs = this.#offsetMs;
+    const stamped = events.map((event) => {
+      if (event.at === undefined) return { ...event, at };
+      return offsetMs !== null && event.at <= this.#knownSinceMs ? shiftEvent(event, offsetMs) : event;
+    });
     const n = this.#next++;
     return new Promise((resolve, reject) => {
-      const kept: Kept = { n, events: stamped, offsetMs: this.#offsetMs, resolve, reject };
+      const kept: Kept = { n, events: stamped, offsetMs, resolve, reject };
       this.#kept.set(n, kept);
       this.#waiting += events.length;
       this.#send(kept);
@@ -170,13 +177,18 @@ export class LedgerWriter {
     return promise;
   }
 
+  #setOffset(offsetMs: number): void {
+    if (this.#offsetMs === null) this.#knownSinceMs = boottimeMs();
+    this.#offsetMs = offsetMs;
+  }
+
   #send({ n, events, offsetMs }: Kept): void {
     this.#thread?.postMessage({ post: { n, events, offsetMs } } satisfies ToThread);
   }
 
   #take(message: FromThread): void {
     if ('done' in message) {
-      this.#offsetMs = message.offsetMs;
+      this.#setOffset(message.offsetMs);
       for (const { n, outcomes, error } of message.done) {
         const kept = this.#kept.get(n);
         if (kept === undefined) continue;
@@ -186,7 +198,7 @@ export class LedgerWriter {
       }
       this.#wake();
     } else if ('open' in message) {
-      this.#offsetMs = message.open.offsetMs;
+      this.#setOffset(message.open.offsetMs);
       this.#trouble = null;
       const { isNew, movedAside, deleted } = message.open;
       this.#options.onOpen?.({ isNew, movedAside, deleted });
@@ -236,6 +248,10 @@ export class LedgerWriter {
     this.#flushing = [];
     for (const check of flushing) check();
   }
+}
+
+function boottimeMs(): number {
+  return Number(native().clocks().boottimeNs / 1_000_000n);
 }
 
 function errorOf(error: ToldError | null): FalcodropError {

@@ -11,7 +11,7 @@ import { stat } from 'node:fs/promises';
 import { Feed, type FeedOptions, type Say } from './feed.ts';
 import { type Position, PositionFile } from './position.ts';
 import { rotatedOf, rotatedSince, tailAt } from './rotated.ts';
-import { type FileStatus, keyOf, NotAFile, openFile, Segment, statusOf, tailSize } from './segment.ts';
+import { type FileStatus, keyOf, NotAFile, type Opened, openFile, Segment, statusOf, tailSize } from './segment.ts';
 import { PathWatch } from './watch.ts';
 
 export interface FollowOptions extends FeedOptions {
@@ -41,6 +41,12 @@ export interface Pace {
 
 const defaultPace: Pace = { pollMs: 1_000, lingerPolls: 10, keepMs: 1_000, pieceSize: 256 << 10 };
 
+/** Remembered of files that are done with. */
+const mostDone = 256;
+
+/** By so much at most a file system's times lag behind the clock: a tick of the kernel's. */
+const coarseMs = 10;
+
 /** A position that could not be kept is tried again after so many times `keepMs`. */
 const retryFactor = 10;
 
@@ -64,6 +70,10 @@ export class Follower {
   /** `performance.now()` of the last poll. */
   #polledAt = Number.NEGATIVE_INFINITY;
   #wake: () => void = () => undefined;
+  /** Files that were read to their ends, by {@link idOf}: not to be taken for new ones. */
+  readonly #done = new Set<string>();
+  /** ns since 1970. Copies made since then were not there when the path's file was begun. */
+  #begunNs = 0n;
   /** By topic, what is wrong now: said when it changes. */
   readonly #troubles = new Map<string, string>();
   #keepTimer: NodeJS.Timeout | null = null;
@@ -109,6 +119,7 @@ export class Follower {
 
   async #run(): Promise<void> {
     let isResumed = false;
+    this.#begunNs = BigInt(Date.now() - coarseMs) * 1_000_000n;
     while (!this.#isStopped) {
       this.#isDirty = false;
       // By the clock: where something happens all the time there is never a pause.
@@ -160,7 +171,7 @@ export class Follower {
     }
     // Of a file of which nothing was read no copy can be told: all that were made since are taken for such.
     if (kept.positions.some(({ tailLength }) => tailLength === 0)) {
-      this.#segments.unshift(...(await this.#copiedSince({ mtimeNs: kept.atNs, birthtimeNs: kept.atNs })));
+      this.#segments.unshift(...(await this.#copiedSince(kept.atNs)));
     }
     for (const { key, position } of this.#segments)
       say('info', 'following', { path, file: key, offset: position.offset });
@@ -171,24 +182,22 @@ export class Follower {
     const { path } = this.#options;
     const { offset, tailLength } = position;
     const named = await openFile(path).catch(() => null);
-    const rotated = await rotatedOf(path, ({ size }) => size >= offset);
-    const candidates = [
-      ...(named === null ? [] : [{ ...named, key: keyOf(named.status), isNamed: true }]),
-      ...rotated.toReversed().map((each) => ({ ...each, isNamed: false })),
-    ];
-    let segment: Segment | null = null;
-    for (const byContent of [false, true]) {
-      // Nothing was read of it: nothing tells it from others.
-      if (byContent && tailLength === 0) break;
-      for (const { handle, status, key, isNamed } of candidates) {
-        if (segment !== null || (!byContent && key !== keyOf(position)) || status.size < offset) continue;
-        const tail = await tailAt(handle, position);
-        if (tail === null) continue;
-        const isCopy = byContent && !isNamed;
-        segment = new Segment(handle, status, this.#feed.splitter(offset === 0), { offset, tail, isCopy });
-      }
+    const take = async ({ handle, status }: Opened, isCopy: boolean): Promise<Segment | null> => {
+      const tail = status.size < offset ? null : await tailAt(handle, position);
+      return tail && new Segment(handle, status, this.#feed.splitter(offset === 0), { offset, tail, isCopy });
+    };
+    let segment = named !== null && keyOf(named.status) === keyOf(position) ? await take(named, false) : null;
+    // Not before: when it has been truncated meanwhile the copy is there.
+    const rotated = segment === null ? await rotatedOf(path, ({ size }) => size >= offset) : [];
+    for (const each of rotated) if (each.key === keyOf(position)) segment ??= await take(each, false);
+    // Nothing was read of it: nothing tells it from others.
+    if (tailLength > 0) {
+      if (named !== null) segment ??= await take(named, false);
+      for (const each of rotated.toReversed()) segment ??= await take(each, true);
     }
-    for (const { handle } of candidates) if (handle !== segment?.handle) await handle.close();
+    for (const opened of [...(named === null ? [] : [named]), ...rotated]) {
+      if (opened.handle !== segment?.handle) await opened.handle.close();
+    }
     return segment;
   }
 
@@ -228,6 +237,7 @@ export class Follower {
     await this.#addRotated(key);
     this.#add(handle, status);
     this.#current = key;
+    if (last !== undefined) this.#begunNs = status.birthtimeNs;
     say('info', last === undefined ? 'following' : 'rotated', { path, file: key, offset: 0 });
     this.#keepSoon();
   }
@@ -236,12 +246,16 @@ export class Follower {
   async #addRotated(current: string | null): Promise<void> {
     const last = this.#segments.at(-1);
     if (last === undefined) return;
-    const known = new Set([current ?? '', ...this.#segments.map(({ key }) => key)]);
-    const rotated = await rotatedSince(this.#options.path, await statusOf(last.handle), known);
+    const isKnown = (status: FileStatus, key: string): boolean => key === current || this.#isKnown(status, key);
+    const rotated = await rotatedSince(this.#options.path, await statusOf(last.handle), isKnown);
     for (const each of rotated) this.#add(each.handle, each.status);
   }
 
-  #add(handle: FileHandle, status: { readonly dev: string; readonly ino: string }): void {
+  #isKnown(status: FileStatus, key: string): boolean {
+    return this.#segments.some((segment) => segment.key === key) || this.#done.has(idOf(key, status.birthtimeNs));
+  }
+
+  #add(handle: FileHandle, status: FileStatus): void {
     this.#segments.push(new Segment(handle, status, this.#feed.splitter()));
   }
 
@@ -272,6 +286,8 @@ export class Follower {
         return 'interrupted';
       }
       segment.emptyPolls = 0;
+      // After the read: if these are the bytes behind a truncation, the copy is there.
+      if (segment.at.offset === 0 && !segment.isCopy && (await this.#unseen(segment))) return 'interrupted';
       await this.#feed.take(segment.splitter, read.bytes);
       segment.taken(read.bytes);
       this.#keepSoon();
@@ -284,10 +300,10 @@ export class Follower {
     const copy = segment.isCopy ? null : await this.#copyOf(segment);
     if (copy === null) await this.#feed.end(segment.splitter);
     else {
-      this.#segments.splice(this.#segments.indexOf(segment), 0, copy);
-      // Truncated more than once before anybody looked: the copies that were made after that one.
-      const later = await this.#copiedSince(await statusOf(copy.handle));
-      this.#segments.splice(this.#segments.indexOf(segment), 0, ...later);
+      this.#insert(segment, [copy]);
+      this.#begunNs = copy.bornNs;
+      // Truncated more than once before anybody looked.
+      this.#insert(segment, await this.#copiedSince(copy.bornNs));
     }
     segment.restart(this.#feed.splitter());
     say('info', 'truncated: read from its beginning', { path, copy: copy === null ? 'none found' : 'read to its end' });
@@ -298,8 +314,10 @@ export class Follower {
   async #copyOf(segment: Segment): Promise<Segment | null> {
     const at = segment.at;
     if (at.tail.length === 0) return null;
-    const known = new Set(this.#segments.map(({ key }) => key));
-    const candidates = await rotatedOf(this.#options.path, ({ size }, key) => size >= at.offset && !known.has(key));
+    const candidates = await rotatedOf(
+      this.#options.path,
+      (status, key) => status.size >= at.offset && !this.#isKnown(status, key),
+    );
     let copy: Segment | null = null;
     for (const { handle, status } of candidates.toReversed()) {
       const candidate = new Segment(handle, status, segment.splitter, { ...at, isCopy: true });
@@ -309,9 +327,24 @@ export class Follower {
     return copy;
   }
 
-  async #copiedSince(since: Pick<FileStatus, 'mtimeNs' | 'birthtimeNs'>): Promise<Segment[]> {
-    const known = new Set(this.#segments.map(({ key }) => key));
-    const later = await rotatedSince(this.#options.path, since, known);
+  /**
+   * Nothing was read of a file, so nothing tells that it was truncated but the copies that were made meanwhile: whether there
+   * are such; they are read first.
+   */
+  async #unseen(segment: Segment): Promise<boolean> {
+    const copies = await this.#copiedSince(this.#begunNs);
+    this.#insert(segment, copies);
+    return copies.length > 0;
+  }
+
+  #insert(before: Segment, copies: readonly Segment[]): void {
+    this.#segments.splice(this.#segments.indexOf(before), 0, ...copies);
+    if (copies.length > 0) this.#isDirty = true;
+  }
+
+  async #copiedSince(sinceNs: bigint): Promise<Segment[]> {
+    const since = { mtimeNs: 0n, birthtimeNs: sinceNs };
+    const later = await rotatedSince(this.#options.path, since, (status, key) => this.#isKnown(status, key));
     const from = { offset: 0, tail: Buffer.alloc(0), isCopy: true };
     return later.map(({ handle, status }) => new Segment(handle, status, this.#feed.splitter(), from));
   }
@@ -319,6 +352,10 @@ export class Follower {
   async #drop(segment: Segment): Promise<void> {
     await this.#feed.end(segment.splitter);
     this.#segments = this.#segments.filter((each) => each !== segment);
+    // Without a time of birth its number may be another's tomorrow.
+    if (segment.bornNs > 0n) this.#done.add(idOf(segment.key, segment.bornNs));
+    const [oldest] = this.#done;
+    if (oldest !== undefined && this.#done.size > mostDone) this.#done.delete(oldest);
     await segment.close();
     this.#keepSoon();
   }
@@ -375,6 +412,8 @@ export class Follower {
     }
   }
 }
+
+const idOf = (key: string, bornNs: bigint): string => `${key} ${bornNs}`;
 
 const topicNames: Readonly<Record<string, string>> = {
   path: 'the file',

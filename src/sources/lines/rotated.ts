@@ -2,14 +2,12 @@
 import { type FileHandle, readdir } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import { hashOf, type Position } from './position.ts';
-import { type FileStatus, keyOf, openFile, readTail } from './segment.ts';
+import { type FileStatus, keyOf, type Opened, openFile, readTail } from './segment.ts';
 
 /** Open: its name may be another file's the moment after. */
-export interface Rotated {
+export interface Rotated extends Opened {
   readonly path: string;
   readonly key: string;
-  readonly handle: FileHandle;
-  readonly status: FileStatus;
 }
 
 /** More are not looked at: each is opened. */
@@ -74,18 +72,16 @@ async function lookAt(
   return seen.join('\n');
 }
 
-/**
- * Files that came and were rotated away after `last` had been the log, before anybody looked. By times, of which a file
- * system may keep coarse ones: rather one too many.
- */
+/** Files that were born and written to since then. A file system may keep coarse times: rather one too many. */
 export function rotatedSince(
   path: string,
-  last: Pick<FileStatus, 'mtimeNs' | 'birthtimeNs'>,
-  known: ReadonlySet<string>,
+  since: Pick<FileStatus, 'mtimeNs' | 'birthtimeNs'>,
+  isKnown: (status: FileStatus, key: string) => boolean,
 ): Promise<Rotated[]> {
   return rotatedOf(
     path,
-    ({ mtimeNs, birthtimeNs }, key) => !known.has(key) && mtimeNs >= last.mtimeNs && birthtimeNs >= last.birthtimeNs,
+    (status, key) =>
+      status.mtimeNs >= since.mtimeNs && status.birthtimeNs >= since.birthtimeNs && !isKnown(status, key),
   );
 }
 

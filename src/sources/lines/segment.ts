@@ -23,6 +23,11 @@ export interface FileStatus {
   readonly birthtimeNs: bigint;
 }
 
+export interface Opened {
+  readonly handle: FileHandle;
+  readonly status: FileStatus;
+}
+
 export type Read = { readonly bytes: Buffer } | 'end' | 'truncated';
 
 interface Mark {
@@ -36,6 +41,7 @@ export class Segment {
   readonly handle: FileHandle;
   readonly dev: string;
   readonly ino: string;
+  readonly bornNs: bigint;
   /** A copy that was made before a truncation: it grows no more. */
   readonly isCopy: boolean;
   splitter: LineSplitter;
@@ -47,13 +53,14 @@ export class Segment {
 
   constructor(
     handle: FileHandle,
-    { dev, ino }: Pick<FileStatus, 'dev' | 'ino'>,
+    { dev, ino, birthtimeNs }: FileStatus,
     splitter: LineSplitter,
     from: { readonly offset: number; readonly tail: Buffer; readonly mark?: Mark; readonly isCopy?: boolean } = nothing,
   ) {
     this.handle = handle;
     this.dev = dev;
     this.ino = ino;
+    this.bornNs = birthtimeNs;
     this.isCopy = from.isCopy ?? false;
     this.splitter = splitter;
     this.#offset = from.offset;
@@ -113,7 +120,7 @@ export function keyOf({ dev, ino }: { readonly dev: string | bigint; readonly in
 }
 
 /** Rejects with {@link NotAFile}, or as open(2) does. */
-export async function openFile(path: string): Promise<{ readonly handle: FileHandle; readonly status: FileStatus }> {
+export async function openFile(path: string): Promise<Opened> {
   // A named pipe that nobody writes to would hang in open(2).
   const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {

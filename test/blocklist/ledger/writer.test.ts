@@ -10,7 +10,7 @@ import { identityOf, ledgerPath } from '../../../src/blocklist/ledger/files.ts';
 import { forEver, type Outcome } from '../../../src/blocklist/ledger/record.ts';
 import { LedgerWriter, type Opened, type WriterOptions } from '../../../src/blocklist/ledger/writer.ts';
 import type { FalcodropError } from '../../../src/errors.ts';
-import { at, freshStateDir, hour, noon, openLedger, self, wish } from './place.ts';
+import { at, byHand, freshStateDir, hour, noon, openLedger, self, wish } from './place.ts';
 
 interface Heard {
   readonly writer: LedgerWriter;
@@ -142,6 +142,31 @@ describe('the writer', () => {
     expect(left).toBeLessThanOrEqual(hour);
     expect(long?.dropEnd).toBe(forEver);
     expect(Math.abs(writer.now() - reader.now())).toBeLessThan(1_000);
+  });
+
+  test('and those too that were made before it was open and posted after', async () => {
+    const stateDir = freshStateDir();
+    const ledger = openLedger(stateDir);
+    // Withdrawn long ago: no reason to leave out what comes now.
+    ledger.apply([{ kind: 'withdraw', target: at('192.0.2.2'), owners: 'all', cause: byHand }]);
+    ledger.close();
+    const { writer, hears } = startWriter(stateDir);
+    const made = writer.now();
+    const early = (target: string) => ({ ...wish(target, 'policy:x', made + hour), at: made });
+    await hears(1, 0);
+    const outcomes = await writer.post([
+      { ...early('192.0.2.1'), wishedEnd: made + 2 * hour },
+      { ...early('192.0.2.2'), unlessWithdrawnSince: made },
+      wish('192.0.2.3', 'policy:x', writer.now() + hour),
+    ]);
+    expect(outcomes.map(({ status }) => status)).toEqual(['made', 'made', 'made']);
+    const reader = openLedger(stateDir);
+    const claims = [...reader.claims({ state: 'live' })];
+    expect(claims.map(({ target }) => formatPrefix(target))).toEqual(['192.0.2.1', '192.0.2.2', '192.0.2.3']);
+    for (const claim of claims) {
+      expect(Math.abs(claim.dropEnd - reader.now() - hour)).toBeLessThan(60_000);
+      expect(Math.abs(claim.begun - reader.now())).toBeLessThan(60_000);
+    }
   });
 
   test('moves a damaged ledger aside and begins anew', async () => {

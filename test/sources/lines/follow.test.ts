@@ -76,6 +76,7 @@ describe('reading on', () => {
   });
 
   test('bad lines are counted and do not hold up others', async () => {
+    await bench.close();
     bench = openBench({ longest: 2_000 });
     writeFileSync(
       bench.path,

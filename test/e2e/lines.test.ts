@@ -1,0 +1,146 @@
+/** Alerts one a line through the built command into real maps. */
+import type { ChildProcess } from 'node:child_process';
+import { appendFileSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { canary, type Line } from '../daemon/double.ts';
+import { ended } from '../kernel/lab.ts';
+import { differences, dropped, type Edge, openEdge } from './edge.ts';
+
+const [one, two, three, four] = ['203.0.113.7', '203.0.113.8', '203.0.113.9', '2001:db8:66::1'] as const;
+
+let edge: Edge;
+let log = '';
+beforeEach(() => {
+  edge = openEdge({ config: 'automatic: enforce\nhost_aliases: [edge]\n' });
+  log = join(edge.lab.directory, 'alerts.jsonl');
+  edge.attach();
+});
+afterEach(async () => {
+  edge.purge();
+  await edge.lab.close();
+});
+
+/** The host's own address is that of the lab. */
+const alert = (client: string): string =>
+  `${canary(client, { hostname: 'edge' }).replaceAll('203.0.113.10', '198.51.100.1')}\n`;
+
+interface Run {
+  readonly child: ChildProcess;
+  /** The first line with that message and, if given, of that offender. */
+  said(message: string, offender?: string): Promise<Line>;
+  readonly lines: Line[];
+}
+
+function start(args: readonly string[]): Run {
+  const child = edge.lab.spawn(edge.namespace, edge.argv(['run', ...args]), { stdio: ['pipe', 'ignore', 'pipe'] });
+  const lines: Line[] = [];
+  let wake: () => void = () => undefined;
+  if (child.stderr === null) throw new Error('no pipe');
+  createInterface(child.stderr).on('line', (text) => {
+    lines.push(text.startsWith('{') ? (JSON.parse(text) as Line) : { msg: text });
+    wake();
+  });
+  child.on('close', () => wake());
+  return {
+    child,
+    lines,
+    said: async (message, offender) => {
+      for (;;) {
+        const found = lines.find(
+          (line) => line.msg === message && (offender === undefined || line.offender === offender),
+        );
+        if (found !== undefined) return found;
+        if (child.exitCode !== null) throw new Error(`ended: ${JSON.stringify(lines)}`);
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+    },
+  };
+}
+
+describe('with an end', () => {
+  test('stdin: exit 0 when all is dropped and written down', async () => {
+    const run = start(['--stdin']);
+    run.child.stdin?.end(`${alert(one)}garbage\n${alert(two)}${alert(four).trimEnd()}`);
+    await ended(run.child);
+    expect({ status: run.child.exitCode, last: run.lines.at(-1) }).toMatchObject({
+      status: 0,
+      last: { msg: 'stopped', sources: { stdin: { received: 4, bad: 1, decided: 3 } } },
+    });
+    expect(dropped(edge.lab.pinDir, [one, two, three, four])).toEqual(new Set([one, two, four]));
+    expect(differences(edge)).toEqual([]);
+    expect(run.lines.some(({ msg }) => msg === 'listening')).toBe(false);
+  });
+
+  test('program_output with keep_alive: false: one process an alert, several at once', async () => {
+    const runs = [one, two, three].map((client) => {
+      const run = start(['--stdin']);
+      run.child.stdin?.end(alert(client));
+      return run;
+    });
+    for (const { child } of runs) {
+      await ended(child);
+      expect(child.exitCode).toBe(0);
+    }
+    expect(dropped(edge.lab.pinDir, [one, two, three, four])).toEqual(new Set([one, two, three]));
+    expect(differences(edge)).toEqual([]);
+  });
+
+  test('a file, and one that is not there', async () => {
+    writeFileSync(log, alert(one) + alert(two));
+    const run = start(['--file', log]);
+    await ended(run.child);
+    expect(run.child.exitCode).toBe(0);
+    expect(dropped(edge.lab.pinDir, [one, two, three])).toEqual(new Set([one, two]));
+    const none = edge.run(['run', '--file', `${log}.none`, '--json']);
+    expect(none.status).toBe(1);
+    expect(none.stderr).toContain('"file_unreadable"');
+    expect(edge.run(['run', '--follow']).status).toBe(2);
+  });
+});
+
+test('a followed file, rotated, through kill -9: drops stand, and the next run reads on', async () => {
+  writeFileSync(log, alert(one));
+  const first = start(['--file', log, '--follow']);
+  await first.said('decision', one);
+  renameSync(log, `${log}.1`);
+  appendFileSync(log, alert(two));
+  await first.said('decision', two);
+  first.child.kill('SIGKILL');
+  await ended(first.child);
+  appendFileSync(log, alert(three));
+  const second = start(['--file', log, '--follow']);
+  await second.said('decision', three);
+  second.child.kill('SIGTERM');
+  await ended(second.child);
+  expect(second.child.exitCode).toBe(0);
+  expect(dropped(edge.lab.pinDir, [one, two, three, four])).toEqual(new Set([one, two, three]));
+  expect(differences(edge)).toEqual([]);
+
+  // Kept in order, so a third run decides only what is new.
+  appendFileSync(log, alert(four));
+  const third = start(['--file', log, '--follow']);
+  await third.said('decision', four);
+  third.child.kill('SIGTERM');
+  await ended(third.child);
+  expect(third.lines.filter(({ msg }) => msg === 'decision').map(({ offender }) => offender)).toEqual([four]);
+});
+
+test('by the configuration, beside HTTP', async () => {
+  writeFileSync(
+    edge.configFile,
+    `${readFileSync(edge.configFile, 'utf8')}http: { port: 0 }\nfiles: [{ path: ${log} }]\n`,
+  );
+  const run = start([]);
+  await run.said('listening');
+  await run.said('waiting for the file');
+  writeFileSync(log, alert(one));
+  await run.said('decision', one);
+  run.child.kill('SIGTERM');
+  await ended(run.child);
+  expect(run.child.exitCode).toBe(0);
+  expect(dropped(edge.lab.pinDir, [one, two])).toEqual(new Set([one]));
+});
