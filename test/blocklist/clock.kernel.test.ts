@@ -99,7 +99,7 @@ describe('the wall clock', () => {
         clocks.wallMs += step;
         ledger.tick();
         const summary = await reconcile(own, ledger, { foreign: 'remove' });
-        expect(summary).toEqual({ set: 0, removed: 0, adopted: 0, ended: 0, refused: 0 });
+        expect(summary).toEqual({ set: 0, removed: 0, adopted: 0, ended: 0, refused: 0, stays_refused: 0 });
         expect({ ends: ends(), claims: [...ledger.claims()] }).toEqual(before);
         clocks.pass(hour);
         expect([...ledger.claims()].map((claim) => claim.dropEnd)).toHaveLength(1);
