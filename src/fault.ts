@@ -1,10 +1,10 @@
 /**
  * Fault points: where a process may be killed, for tests that kill it there. What must hold however a process ends is shown by
- * ending it at each of them (test/e2e/crash.test.ts).
+ * ending it at each of them (test/e2e/families.ts says where).
  *
  * `FAULT=<name>` in the environment of a process makes the first call with that name its last act: SIGKILL, which runs no
- * handler, releases no lock by hand and closes nothing, as a crash or the kernel's OOM killer would. Nobody gains by setting it
- * who could not kill the process anyway.
+ * handler, releases no lock by hand and closes nothing, as a crash or the kernel's OOM killer would. `FAULT=<name>@<n>` lets it
+ * pass there n − 1 times before. Nobody gains by setting it who could not kill the process anyway.
  */
 
 /** Every point, and what has been done there and what has not. */
@@ -23,6 +23,12 @@ export const faults = {
   'unblock.mapped': 'the entry is gone, or what the other claims wish; the tombstone stays',
   'unblock.unhinted': 'the hint of a family without prefixes is cleared',
   'unblock.entered': "map and ledger are changed, and the lock is free; the ledger's log is not synced",
+
+  'insert.hinted': 'the hint says that there are prefixes; the one to come is not in its map',
+  'insert.placed':
+    'one entry is in its map; whoever put it there does not know yet, nor are the others of the slice there',
+  'remove.taken': 'one entry is out of its map; its hint, and the others of the slice, are as they were',
+  'unhint.seen': 'a map without prefixes was seen empty; the hint still says that there are some',
 
   'automatic.mapped': 'a new address went in without the lock; nobody has verified it',
   'automatic.raised': 'an entry was raised under the lock; nothing is written down',
@@ -74,15 +80,26 @@ export const faults = {
   'migrate.copied': 'the copy from before a migration is laid beside the ledger',
   'migrate.changed': 'a migration is done, not committed',
   'migrate.committed': 'a migration is committed',
+  'backup.copied': 'the copy lies in the state directory; none of it was handed over',
+  'backup.begun': 'the first part of the copy is in a file beside the one that was named',
+  'backup.written': 'the file beside the one that was named is whole, and on the disk',
+  'backup.named': 'the file that was named is whole; it has its former name, too, or has lost it',
+  'restore.begun': 'an empty folder for the backup lies in the state directory',
+  'restore.copied': 'the backup was read and lies in the state directory, unchecked',
+  'restore.checked': 'the backup was checked; the ledger is as it was',
+  'restore.replacing': 'claims and history are the backup’s, not committed',
+  'restore.replaced': 'the ledger is what the backup holds; nobody was told',
+
   'aside.moved': 'a damaged ledger has its new name; its log has not',
   'aside.emptied': 'all of a damaged ledger was moved; there is no new one',
 } as const satisfies Readonly<Record<string, string>>;
 
 export type FaultName = keyof typeof faults;
 
-const chosen = process.env.FAULT;
+const [chosen, time = '1'] = process.env.FAULT?.split('@') ?? [];
+let timesLeft = Number(time);
 
 /** Does nothing, unless this is the point where the process is to be killed. */
 export function fault(name: FaultName): void {
-  if (chosen === name) process.kill(process.pid, 'SIGKILL');
+  if (chosen === name && --timesLeft === 0) process.kill(process.pid, 'SIGKILL');
 }

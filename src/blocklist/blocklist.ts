@@ -405,8 +405,7 @@ export class Blocklist {
 
   /** Under the lock. A full map is reaped once before it refuses: what has ended must not keep an attacker's place. */
   #raise(set: PinnedSet, target: Prefix, ends: Ends): BlockStatus {
-    // A trie is looked up first, for before 6.13 it ignores BPF_NOEXIST; a hash may be inserted to without the lock.
-    if (isHost(target) && this.#insert(set, target, ends)) return 'blocked';
+    // Looked up first, for a trie before 6.13 ignores BPF_NOEXIST; then again, for a hash may be inserted to without the lock.
     for (let attempt = 0; attempt < 3; attempt++) {
       const before = set.lookup(target);
       if (before === null) {

@@ -21,8 +21,10 @@ import {
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { type ErrorCode, exitStatusOf, FalcodropError } from '../errors.ts';
+import { fault } from '../fault.ts';
 import { type Call, flag } from './call.ts';
 import { openLedgerAlone } from './ledger.ts';
+import { removeCopies } from './leftover.ts';
 import { amount } from './output/amount.ts';
 import { clean } from './output/clean.ts';
 
@@ -48,7 +50,9 @@ async function toStdout(call: Call): Promise<void> {
   const { ledger, stateDir, close } = openLedgerAlone(call);
   const copy = join(stateDir, `backup.${process.pid}`);
   try {
+    removeCopies(stateDir);
     ledger.backup(copy);
+    fault('backup.copied');
     const { claims, history } = ledger.size();
     // Whole before its first byte goes out.
     for await (const chunk of createReadStream(copy)) {
@@ -71,11 +75,13 @@ async function toFile(call: Call, file: string): Promise<void> {
     try {
       size = await copyInto(call, output);
       fsyncSync(output);
+      fault('backup.written');
     } finally {
       closeSync(output);
     }
     if (replace) renameSync(fresh, file);
     else linkSync(fresh, file);
+    fault('backup.named');
   } catch (error) {
     throw error instanceof FalcodropError ? error : unwritable(file, error);
   } finally {
@@ -138,6 +144,7 @@ async function copyInto(call: Call, output: number): Promise<Size & { readonly b
     for await (const chunk of child.stdout as Readable as AsyncIterable<Buffer>) {
       for (let done = 0; done < chunk.length; ) done += writeSync(output, chunk, done);
       bytes += chunk.length;
+      fault('backup.begun');
     }
   } catch (error) {
     child.kill('SIGKILL');

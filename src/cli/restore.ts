@@ -7,10 +7,12 @@ import { join } from 'node:path';
 import { ledgerPath, type Service } from '../blocklist/ledger/files.ts';
 import { Ledger, type LedgerSize } from '../blocklist/ledger/ledger.ts';
 import { FalcodropError } from '../errors.ts';
+import { fault } from '../fault.ts';
 import { Audit } from '../observe/audit.ts';
 import { type Call, flag } from './call.ts';
 import { unreadable } from './input.ts';
 import { openLedgerAlone } from './ledger.ts';
+import { removeCopies } from './leftover.ts';
 import { clean } from './output/clean.ts';
 import { ask } from './question.ts';
 
@@ -24,7 +26,9 @@ export async function restoreLedger(call: Call): Promise<void> {
     const { ledger, stateDir, service, who, close } = openLedgerAlone(call, { create: true });
     const folder = join(stateDir, `restore.${process.pid}`);
     try {
+      removeCopies(stateDir);
       const held = check(copyOf(input, folder), folder, file, service);
+      fault('restore.checked');
       const now = ledger.size();
       const isDryRun = flag(call, 'dryRun');
       if (!isDryRun) {
@@ -60,15 +64,18 @@ function openBackup(file: string): number {
 /** A state directory of its own, with the backup as its ledger; the folder. */
 function copyOf(input: number, folder: string): string {
   mkdirSync(folder, { mode: 0o700 });
+  fault('restore.begun');
   const output = openSync(ledgerPath(folder), constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
   try {
     const chunk = Buffer.allocUnsafe(chunkBytes);
     for (let at = 0; ; ) {
       const length = readSync(input, chunk, 0, chunk.length, at);
-      if (length === 0) return folder;
+      if (length === 0) break;
       for (let done = 0; done < length; ) done += writeSync(output, chunk, done, length - done, at + done);
       at += length;
     }
+    fault('restore.copied');
+    return folder;
   } finally {
     closeSync(output);
   }

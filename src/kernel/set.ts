@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { bitsOf } from '../address/address.ts';
 import { isHost, type Prefix } from '../address/prefix.ts';
 import { FalcodropError } from '../errors.ts';
+import { fault } from '../fault.ts';
 import { dropNow, followSuspend } from './clock.ts';
 import {
   type BlockValue,
@@ -146,10 +147,14 @@ export class PinnedSet {
    */
   insert(target: Prefix, value: Omit<BlockValue, 'prefixLength' | 'packets' | 'bytes' | 'lastSeen'>): boolean {
     const map = this.blocks(target);
-    if (!isHost(target)) this.hintPrefixes(target.address.family);
+    if (!isHost(target)) {
+      this.hintPrefixes(target.address.family);
+      fault('insert.hinted');
+    }
     const bytes = encodeBlock({ ...value, prefixLength: target.length, packets: 0n, bytes: 0n, lastSeen: 0n });
     try {
       map.update(keyOf(target), bytes, 1);
+      fault('insert.placed');
       return true;
     } catch (error) {
       if (!isNativeError(error)) throw error;
@@ -186,7 +191,9 @@ export class PinnedSet {
   /** False when there was none. Under the lock. */
   remove(target: Prefix): boolean {
     try {
-      return this.blocks(target).delete(keyOf(target));
+      const wasThere = this.blocks(target).delete(keyOf(target));
+      fault('remove.taken');
+      return wasThere;
     } catch (error) {
       throw isNativeError(error) ? this.#refused(mapNameOf(target), error) : error;
     }
@@ -237,6 +244,7 @@ export class PinnedSet {
   unhintPrefixes(family: 4 | 6): void {
     const map = this.blockMap(family === 4 ? 'blocked_cidr_v4' : 'blocked_cidr_v6');
     if (map.nextKey(null) !== null) return;
+    fault('unhint.seen');
     const bit = family === 4 ? hint_prefixes.PREFIXES_V4 : hint_prefixes.PREFIXES_V6;
     this.hints.store32(hintsOfPrefixes, this.hints.load32(hintsOfPrefixes) & ~bit);
   }

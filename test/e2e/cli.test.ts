@@ -583,7 +583,7 @@ describe('the names in JSON', () => {
         'would',
         'why',
       ],
-      attach: ['interface', 'ifindex', 'status', 'xdp', 'slot', 'program_id', 'notes'],
+      attach: ['interface', 'ifindex', 'status', 'xdp', 'slot', 'program_id', 'restored', 'notes'],
       block: ['target', 'status', ...entry.slice(1), 'notes'],
       list: [...entry, 'claims', 'allowed_by'],
       'list.claims': claim,

@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 import Database from 'better-sqlite3';
 import { afterEach, expect, test } from 'vitest';
 import { ended, until } from '../kernel/lab.ts';
-import { differences, dropped, type Edge, heldIn, openEdge, uplink, type Ways } from './edge.ts';
+import { differences, dropped, type Edge, heldIn, openEdge, uplink, type Ways, wantedIn } from './edge.ts';
 
 const hour = 3600;
 const tenYearsMs = 10 * 365 * 24 * hour * 1000;
@@ -68,6 +68,7 @@ async function startDaemon(): Promise<{ post(client: string, atMs: number): Prom
       const url = 'http://127.0.0.1:2804/';
       edge.lab.exec(edge.namespace, 'curl', '-sf', '-o', '/dev/null', '--data-binary', alert(client, atMs), url);
       await until(`${client} to be blocked`, () => heldIn(edge.lab.pinDir).has(client));
+      await until('that to be written down', () => wantedIn(edge.stateDir).has(client));
     },
     async stop() {
       child.kill('SIGTERM');

@@ -2,10 +2,10 @@
  * What an attach brings back into fresh maps, and says of it: claims, what the guard refuses of them, and what root forced, which
  * stands in root's own list and is as it stands there, whatever the ledger says or does not.
  */
-import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { chownSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parsePrefix } from '../../src/address/prefix.ts';
 import { keyOfTarget } from '../../src/blocklist/ledger/key.ts';
 import { forEver } from '../../src/blocklist/ledger/record.ts';
@@ -19,13 +19,15 @@ let edge: Edge;
 beforeAll(() => {
   edge = openEdge({ service });
 });
-beforeEach(() => {
+afterAll(() => edge.lab.close());
+
+/** As after an installation. */
+function beginAnew(more = ''): void {
   edge.run(['detach', '--all', '--purge', '--yes']);
   rmSync(edge.stateDir, { recursive: true, force: true });
-  settings('');
+  settings(more);
   edge.attach();
-});
-afterAll(() => edge.lab.close());
+}
 
 const settings = (more: string): void =>
   writeFileSync(edge.configFile, `service: { user: "${service[0]}", group: "${service[1]}" }\n${more}`);
@@ -41,14 +43,14 @@ const attach = (...more: string[]): string[] => [
 ];
 const force = (...more: string[]): void => void edge.must(['block', gateway, '--force', ...more]);
 const seconds = (target = gateway): number | null | undefined => heldIn(edge.lab.pinDir).get(target)?.dropSeconds;
-const inLedger = (sql: string, ...values: unknown[]): void => {
-  const database = new Database(ledgerFile());
-  database.prepare(sql).run(...values);
-  database.pragma('wal_checkpoint(TRUNCATE)');
-  database.close();
+const forcedFile = (): string => join(edge.stateDir, 'root/forced.json');
+const put = (bytes: Uint8Array): void => {
+  writeFileSync(ledgerFile(), bytes);
+  chownSync(ledgerFile(), ...service);
 };
 
-function newer(): void {
+function newer(good: string): void {
+  put(readFileSync(good));
   const database = new Database(ledgerFile());
   database.pragma('user_version = 99');
   database.close();
@@ -64,85 +66,81 @@ function reboot(): Record<string, unknown> {
 const codes = (said: Record<string, unknown>): unknown[] =>
   (said.notes as readonly { readonly code: string }[]).map(({ code }) => code);
 
-describe('attach says how much came back', () => {
-  test('to people', () => {
-    edge.must(['block', '203.0.113.1', '203.0.113.2', '--for', '1h']);
-    edge.must(['block', '203.0.113.3', '--monitor', '--for', '1h']);
-    force('--for', '1h');
-    edge.must(['block', '203.0.113.77', '203.0.113.78', '--for', '1h']);
-    settings('guard: { protected: [203.0.113.77, 203.0.113.78] }\n');
-    for (let boot = 0; boot < 2; boot++) {
-      edge.purge();
-      const { stdout, stderr } = edge.run(attach());
-      expect(stdout).toBe(`${uplink} attached, native mode\n`);
-      expect(stderr).toContain(
-        'note: 4 claims were restored, of which 1 was forced by root; 2 were refused by the guard. Packet counters begin anew\n',
-      );
-      // After each boot, though it is written down once.
-      expect(stderr).toMatch(/note: 203\.0\.113\.77 is not blocked again: 203\.0\.113\.77 .*\n/);
-    }
-    expect(edge.json(0, ['history', '203.0.113.77']).said.map(({ action }) => action)).toEqual(['refused', 'made']);
-  });
+test('attach says how much came back, to people and to programs; reconcile what stays refused', () => {
+  beginAnew();
+  edge.must(['block', '203.0.113.1', '203.0.113.2', '--for', '1h']);
+  edge.must(['block', '203.0.113.3', '--monitor', '--for', '1h']);
+  force('--for', '1h');
+  edge.must(['block', '203.0.113.77', '203.0.113.78', '--for', '1h']);
+  expect(edge.json(0, attach()).said).toMatchObject([{ status: 'unchanged', restored: null, notes: [] }]);
+  settings('guard: { protected: [203.0.113.77, 203.0.113.78] }\n');
+  const said = reboot();
+  expect(said).toMatchObject({ status: 'attached', restored: { claims: 4, forced: 1, refused: 2 } });
+  expect(codes(said)).toEqual(['refused', 'refused', 'restored']);
+  edge.purge();
+  // After each boot, though it is written down once.
+  const { stdout, stderr } = edge.run(attach());
+  expect(stdout).toBe(`${uplink} attached, native mode\n`);
+  expect(stderr).toContain(
+    'note: 4 claims were restored, of which 1 was forced by root; 2 were refused by the guard. Packet counters begin anew\n',
+  );
+  expect(stderr).toMatch(/note: 203\.0\.113\.77 is not blocked again: 203\.0\.113\.77 .*\n/);
 
-  test('to programs; and nothing where the maps were there, or nothing was ever wanted', () => {
-    edge.must(['block', '203.0.113.1', '--for', '1h']);
-    expect(edge.json(0, attach()).said).toMatchObject([{ status: 'unchanged', restored: null, notes: [] }]);
-    const said = reboot();
-    expect(said).toMatchObject({ status: 'attached', restored: { claims: 1, forced: 0, refused: 0 } });
-    expect(codes(said)).toContain('restored');
-    edge.purge();
-    rmSync(edge.stateDir, { recursive: true });
-    const { stderr } = edge.run(attach());
-    expect(stderr).not.toContain('restored');
-  });
+  expect(edge.must(['reconcile'])).toMatch(
+    /^unchanged, 2 targets stay refused \(203\.0\.113\.77 is not blocked again: .*, and 1 more\)\n$/,
+  );
+  expect(edge.json(0, ['reconcile']).said).toMatchObject([
+    { target: '203.0.113.77', mending: 'stays_refused' },
+    { target: '203.0.113.78', mending: 'stays_refused' },
+  ]);
+  expect(edge.json(0, ['history', '203.0.113.77']).said.map(({ action }) => action)).toEqual(['refused', 'made']);
 
-  test('reconcile says unchanged, and what stays refused', () => {
-    edge.must(['block', '203.0.113.77', '203.0.113.78', '--for', '1h']);
-    settings('guard: { protected: [203.0.113.77, 203.0.113.78] }\n');
-    reboot();
-    for (let n = 0; n < 2; n++) {
-      expect(edge.must(['reconcile'])).toMatch(
-        /^unchanged, 2 targets stay refused \(203\.0\.113\.77 is not blocked again: .*, and 1 more\)\n$/,
-      );
-    }
-    expect(edge.json(0, ['reconcile']).said).toMatchObject([
-      { target: '203.0.113.77', mending: 'stays_refused' },
-      { target: '203.0.113.78', mending: 'stays_refused' },
-    ]);
-    expect(edge.json(0, ['history']).said.filter(({ action }) => action === 'refused')).toHaveLength(2);
-  });
+  // Nothing was ever wanted.
+  edge.purge();
+  rmSync(edge.stateDir, { recursive: true });
+  expect(edge.run(attach()).stderr).not.toContain('restored');
 });
 
 describe('what root forced comes back', () => {
-  test.each<[string, () => void]>([
-    ['missing', () => rmSync(ledgerFile())],
-    ['corrupt', () => writeFileSync(ledgerFile(), 'no ledger, and long enough to be looked into '.repeat(500))],
-    ['cut off', () => truncateSync(ledgerFile(), 5000)],
-    ['of a newer version', newer],
-  ])('with a ledger that is %s', (_, spoil) => {
+  let good = '';
+  beforeAll(() => {
+    beginAnew();
     edge.must(['block', '203.0.113.1', '--for', '1h']);
     force('--for', '1h');
     edge.must(['block', '198.51.100.0/25', '--force', '--forever']);
+    good = join(edge.lab.directory, 'good');
+    edge.must(['backup', good]);
+  });
+
+  test.each<[string, () => void]>([
+    ['missing', () => undefined],
+    ['corrupt', () => writeFileSync(ledgerFile(), 'no ledger, and long enough to be looked into '.repeat(500))],
+    ['cut off', () => put(readFileSync(good).subarray(0, 5000))],
+    ['of a newer version', () => newer(good)],
+  ])('with a ledger that is %s', (_, spoil) => {
     edge.purge();
+    for (const suffix of ['', '-wal', '-shm']) rmSync(`${ledgerFile()}${suffix}`, { force: true });
     spoil();
     const { said } = edge.json(0, attach());
     expect(said).toMatchObject([{ restored: { claims: 2, forced: 2, refused: 0 } }]);
     expect(dropped(edge.lab.pinDir, [gateway, '198.51.100.9', '203.0.113.1'])).toEqual(
       new Set([gateway, '198.51.100.9']),
     );
-    expect(seconds()).toBeGreaterThan(59 * minute);
+    expect(seconds()).toBeGreaterThan(50 * minute);
     expect(seconds()).toBeLessThanOrEqual(60 * minute);
     expect(seconds('198.51.100.0/25')).toBeNull();
   });
 
   test('both its modes; a second wish extends, as in the ledger, and --replace is exact', () => {
+    beginAnew();
     force('--for', '2h');
     force('--for', '1h');
     force('--monitor', '--for', '3h');
     const list = () =>
-      (JSON.parse(readFileSync(join(edge.stateDir, 'root/forced.json'), 'utf8')) as Record<string, number>[]).map(
-        ({ mode, until, since }) => [mode, ((until ?? 0) - (since ?? 0)) / 1000],
-      );
+      (JSON.parse(readFileSync(forcedFile(), 'utf8')) as Record<string, number>[]).map(({ mode, until, since }) => [
+        mode,
+        ((until ?? 0) - (since ?? 0)) / 1000,
+      ]);
     expect(list()).toEqual([
       ['enforce', 120 * minute],
       ['monitor', 180 * minute],
@@ -162,6 +160,7 @@ describe('what root forced comes back', () => {
   });
 
   test('but not what was unblocked since, by a member of the group too, nor for a block inside it', () => {
+    beginAnew();
     edge.must(['block', '198.51.100.0/25', '--force', '--forever']);
     edge.must(['block', '198.51.100.9', '--force', '--for', '1h']);
     edge.must(['unblock', '198.51.100.9']);
@@ -172,69 +171,60 @@ describe('what root forced comes back', () => {
   });
 });
 
-describe('a ledger that the service has forged', () => {
-  /** Rows as it could write them. */
-  const forge = (target: string, owner: string, dropEnd: number): void =>
-    inLedger(
-      `INSERT INTO claims (target, owner, drop_end, count_end, scope, begun, cause) VALUES (?, ?, ?, 0, 0, 1, 1)
-       ON CONFLICT (target, owner) DO UPDATE SET drop_end = excluded.drop_end`,
-      Buffer.from(keyOfTarget(parsePrefix(target))),
-      owner,
-      dropEnd,
-    );
+test('a ledger that the service has forged can neither lengthen nor make nor change what root forces', () => {
+  const [lengthened, watched, over, own, honest] = [1, 2, 3, 4, 5].map((n) => `203.0.113.${n}`) as [
+    ...[string, string, string, string, string],
+  ];
+  beginAnew('guard: { protected: [203.0.113.0/29] }\n');
+  edge.must(['block', lengthened, over, '--force', '--for', '1h']);
+  edge.must(['block', watched, '--force', '--monitor', '--for', '1h']);
+  edge.must(['block', honest, '--force', '--for', '1h']);
+  edge.must(['block', '192.0.2.1', '--for', '1h']);
+  edge.purge();
+  const list = JSON.parse(readFileSync(forcedFile(), 'utf8')) as { target: string; since: number; until: number }[];
+  const aged = (row: (typeof list)[number]) => ({ ...row, since: row.since - 7_200_000, until: row.until - 7_200_000 });
+  writeFileSync(forcedFile(), JSON.stringify(list.map((row) => (row.target === over ? aged(row) : row))));
+  // Rows as it could write them.
+  const database = new Database(ledgerFile());
+  const forge = database.prepare(
+    `INSERT INTO claims (target, owner, drop_end, count_end, scope, begun, cause) VALUES (?, ?, ?, 0, 0, 1, 1)
+     ON CONFLICT (target, owner) DO UPDATE SET drop_end = excluded.drop_end`,
+  );
+  for (const [target, owner] of [
+    [lengthened, 'hand'],
+    [lengthened, 'policy:forged'],
+    [watched, 'hand'],
+    [over, 'hand'],
+    [own, 'hand'],
+  ] as const) {
+    forge.run(Buffer.from(keyOfTarget(parsePrefix(target))), owner, forEver);
+  }
+  database.pragma('wal_checkpoint(TRUNCATE)');
+  database.close();
 
-  test('can not lengthen what root forced: not by its row, not by another, not by reconciling again', () => {
-    force('--for', '1h');
-    edge.purge();
-    forge(gateway, 'hand', forEver);
-    forge(gateway, 'policy:forged', forEver);
-    const { said } = edge.json(0, attach());
-    expect(said).toMatchObject([{ restored: { claims: 1, forced: 1, refused: 2 } }]);
-    const isBounded = (): void => {
-      expect(seconds()).toBeGreaterThan(59 * minute);
-      expect(seconds()).toBeLessThanOrEqual(60 * minute);
-    };
-    isBounded();
-    edge.must(['reconcile']);
-    isBounded();
-    edge.must(['reconcile'], { as: service });
-    isBounded();
-    expect(edge.must(['reconcile'])).toMatch(/^unchanged, 1 target stays refused/);
-    // What was tried is in the history.
-    const actions = edge.json(0, ['history', gateway]).said.map(({ action }) => action);
-    expect(actions).toEqual(expect.arrayContaining(['refused', 'replaced']));
-  });
-
-  test('can not turn a watched target into a dropped one', () => {
-    force('--monitor', '--for', '1h');
-    edge.purge();
-    forge(gateway, 'hand', forEver);
-    edge.attach();
-    expect(dropped(edge.lab.pinDir, [gateway])).toEqual(new Set());
-    expect(heldIn(edge.lab.pinDir).get(gateway)).toMatchObject({ dropSeconds: 0 });
-  });
-
-  test('can not have a target in force whose time on the list is over', () => {
-    force('--for', '1h');
-    const list = join(edge.stateDir, 'root/forced.json');
-    const [row] = JSON.parse(readFileSync(list, 'utf8')) as Record<string, unknown>[];
-    writeFileSync(list, JSON.stringify([{ ...row, since: Date.now() - 7_200_000, until: Date.now() - 3_600_000 }]));
-    edge.purge();
-    forge(gateway, 'hand', forEver);
-    edge.attach();
-    expect(dropped(edge.lab.pinDir, [gateway])).toEqual(new Set());
-  });
-
-  test('can not have a target in force that is not on the list', () => {
-    edge.must(['block', '203.0.113.1', '--for', '1h']);
-    edge.purge();
-    forge(gateway, 'hand', forEver);
-    expect(edge.json(0, attach()).said).toMatchObject([{ restored: { claims: 1, forced: 0, refused: 1 } }]);
-    expect(dropped(edge.lab.pinDir, [gateway])).toEqual(new Set());
-  });
+  const { said } = edge.json(0, attach());
+  // 192.0.2.1, and of the forced ones as much as the list bears out.
+  expect(said).toMatchObject([{ restored: { claims: 4, forced: 3, refused: 5 } }]);
+  const holds = (): void => {
+    for (const target of [lengthened, honest]) {
+      expect(seconds(target)).toBeGreaterThan(58 * minute);
+      expect(seconds(target)).toBeLessThanOrEqual(60 * minute);
+    }
+    expect(dropped(edge.lab.pinDir, [lengthened, watched, over, own, honest])).toEqual(new Set([lengthened, honest]));
+  };
+  holds();
+  // Nor by reconciling again, as root or as the service.
+  edge.must(['reconcile']);
+  edge.must(['reconcile'], { as: service });
+  holds();
+  expect(edge.must(['reconcile'])).toMatch(/^unchanged, 3 targets stay refused/);
+  // What was tried is in the history.
+  const actions = edge.json(0, ['history', lengthened]).said.map(({ action }) => action);
+  expect(actions).toEqual(expect.arrayContaining(['refused', 'replaced']));
 });
 
 test('three starts within 30 minutes: attach --mode enforce is the way out, and says so', () => {
+  beginAnew();
   const boots = join(edge.stateDir, 'root/boots.json');
   edge.must(['block', '203.0.113.1', '--for', '1h']);
   const read = () => JSON.parse(readFileSync(boots, 'utf8')) as { id: string; at: number }[];

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { faults } from '../../src/fault.ts';
+import { families } from '../e2e/families.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -29,8 +30,18 @@ describe('fault points', () => {
     for (const saying of sayings) expect(saying.length).toBeGreaterThan(15);
   });
 
+  test('each belongs to one file that kills there', () => {
+    const words = Object.keys(faults).map((name) => name.split('.')[0]);
+    expect(Object.values(families).flat().toSorted()).toEqual([...new Set(words)].toSorted());
+    for (const file of Object.keys(families)) {
+      expect(readFileSync(join(root, 'test/e2e', file), 'utf8')).toContain(`missing(families['${file}'])`);
+    }
+  });
+
   test.each([
     ['block.mapped', 'SIGKILL', ''],
+    ['block.mapped@1', 'SIGKILL', ''],
+    ['block.mapped@2', null, 'after'],
     ['block.begun', null, 'after'],
     ['', null, 'after'],
   ])('FAULT=%s at block.mapped: signal %s', (name, signal, stdout) => {

@@ -1,6 +1,7 @@
 /** A backup's contents into a ledger that is in use. */
 import { constants, copyFileSync, existsSync, lstatSync, rmSync } from 'node:fs';
 import Database from 'better-sqlite3';
+import { fault } from '../../fault.ts';
 import { type Anchor, advance, type ReadClocks } from './clock.ts';
 import { ledgerError, ledgerFailure } from './failure.ts';
 import { makeEmptyFile, type Service } from './files.ts';
@@ -31,7 +32,9 @@ export function restoreInto(database: Database.Database, file: string, options: 
     copyBackup(file, copy, options);
     database.prepare('ATTACH ? AS backup').run(copy);
     try {
-      return write(() => replaceAll(database, name, advance(anchorIn(database), clocks())));
+      const row = write(() => replaceAll(database, name, advance(anchorIn(database), clocks())));
+      fault('restore.replaced');
+      return row;
     } finally {
       database.exec('DETACH backup');
     }
@@ -100,5 +103,6 @@ function replaceAll(database: Database.Database, name: string, now: Anchor): num
        VALUES (?, ?, 'restored', (SELECT count(*) FROM main.claims), ?)`,
     )
     .run(now.ledgerMs, now.wallMs, name.slice(0, 1024));
+  fault('restore.replacing');
   return Number(lastInsertRowid);
 }
