@@ -13,6 +13,7 @@ export class EntryTable {
   /** Row by row, as {@link columns} says. */
   #numbers = new BigUint64Array(1024 * columns.length);
   #owners = new Uint8Array(1024);
+  #scopes = new Uint16Array(1024);
   readonly #order: Uint32Array;
 
   /** Live ones, those that lie in `within` alone. A map that changes while it is read may show an entry twice: once is kept. */
@@ -50,7 +51,7 @@ export class EntryTable {
       lastSeen: number(4),
       action: 0,
       owners: this.#owners[row] ?? 0,
-      scope: 0,
+      scope: this.#scopes[row] ?? 0,
       prefixLength: target.length,
     };
     return entryOf(target, value, this.#now);
@@ -60,6 +61,9 @@ export class EntryTable {
     const row = this.#targets.length;
     if (row === this.#owners.length) {
       const [numbers, owners] = [new BigUint64Array(2 * this.#numbers.length), new Uint8Array(2 * row)];
+      const scopes = new Uint16Array(2 * row);
+      scopes.set(this.#scopes);
+      this.#scopes = scopes;
       numbers.set(this.#numbers);
       owners.set(this.#owners);
       this.#numbers = numbers;
@@ -68,5 +72,6 @@ export class EntryTable {
     this.#targets.push(target);
     for (const [column, name] of columns.entries()) this.#numbers[row * columns.length + column] = value[name];
     this.#owners[row] = value.owners;
+    this.#scopes[row] = value.scope;
   }
 }

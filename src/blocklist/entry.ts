@@ -12,6 +12,8 @@ export interface Entry {
   /** Seconds it goes on counting without dropping; overlaps the former. */
   readonly countSeconds: number | null;
   readonly owners: readonly OwnerKind[];
+  /** Row of the ports it is limited to (kernel/scopes.ts `portsAt`); 0 = every port. */
+  readonly scope: number;
   readonly packets: number;
   readonly bytes: number;
   /** Seconds since its last packet; null = none yet. */
@@ -27,6 +29,7 @@ export function entryOf(target: Prefix, value: BlockValue, now: bigint): Entry {
     dropSeconds,
     countSeconds,
     owners: ownerKinds(value.owners),
+    scope: value.scope,
     packets: Number(value.packets),
     bytes: Number(value.bytes),
     // The coarse clock of the kernel may be a tick behind ours, never ahead by more than rounding.

@@ -1,4 +1,5 @@
 /** `falcodrop block TARGET…` */
+import { parsePorts } from '../address/port.ts';
 import { comparePrefixes, formatPrefix, type Prefix } from '../address/prefix.ts';
 import type { Blocklist, BlockOutcome } from '../blocklist/blocklist.ts';
 import { FalcodropError } from '../errors.ts';
@@ -7,9 +8,12 @@ import { readCaller } from '../host/caller.ts';
 import { readHostFacts } from '../host/facts.ts';
 import { guard, type Refusal } from '../judge/guard/guard.ts';
 import { pinDirOf } from '../kernel/pins.ts';
+import { portsAt } from '../kernel/scopes.ts';
+import type { PinnedSet } from '../kernel/set.ts';
 import { parseDuration } from '../time/duration.ts';
 import { type Call, flag, isRoot, stateDirOf, text } from './call.ts';
 import { attachedHere, generalNotes, targetNotes } from './circumstance.ts';
+import { portsText } from './claims.ts';
 import { failureOf } from './failure.ts';
 import { addForced } from './forced.ts';
 import { type Hand, openHand } from './hand.ts';
@@ -28,9 +32,19 @@ export async function blockTargets(call: Call): Promise<void> {
   const targets = parseTargets(call.operands);
   const seconds = readSeconds(call);
   const mode = flag(call, 'monitor') ? 'monitor' : 'enforce';
+  const named = text(call, 'port');
+  const ports = named === undefined ? null : parsePorts(named);
+  const revertAfter = readRevert(call, seconds);
   const force = flag(call, 'force');
   if (force && !isRoot()) {
     throw new FalcodropError('not_permitted', '--force is for root alone', 'sudo falcodrop block --force …');
+  }
+  if (force && (ports !== null || revertAfter !== null)) {
+    throw new FalcodropError(
+      'usage',
+      '--force goes with neither --port nor --revert-after: root’s own list keeps targets and ends alone',
+      'leave one of them out',
+    );
   }
 
   const pinDir = pinDirOf(call.environment);
@@ -62,7 +76,12 @@ export async function blockTargets(call: Call): Promise<void> {
       hand ??= openHand(call);
       const { blocklist } = hand;
       if (flag(call, 'dryRun')) {
-        foretell(call, blocklist, target, { mode, seconds, forced: refusal });
+        foretell(call, blocklist, target, {
+          mode,
+          seconds: revertAfter ?? seconds,
+          ports: portsText(ports ?? []),
+          forced: refusal,
+        });
         await answer.flush();
         continue;
       }
@@ -72,7 +91,9 @@ export async function blockTargets(call: Call): Promise<void> {
           target,
           owner: 'hand',
           mode,
-          seconds,
+          seconds: revertAfter ?? seconds,
+          ...(ports === null ? {} : { ports }),
+          ...(revertAfter === null ? {} : { wishedSeconds: seconds }),
           cause: hand.because(text(call, 'reason') ?? null),
         } as const;
         outcome = await blocklist.block(wish, { replace: flag(call, 'replace') });
@@ -83,12 +104,17 @@ export async function blockTargets(call: Call): Promise<void> {
       const nowMs = clock.now();
       const general = first || answer.json ? generalNotes(blocklist.set, attachedHere(pinDir), nowMs) : [];
       const notes = [...general, ...targetNotes(blocklist, target, nowMs)];
+      if (revertAfter !== null && outcome.status !== 'unchanged') {
+        const wished = `${seconds === null ? 'for ever' : `until ${localIn(seconds, nowMs)}`}`;
+        notes.unshift({ code: 'reverts', message: `it ends by itself then, unless: falcodrop confirm (${wished})` });
+      }
       if (refusal !== null) notes.unshift({ code: 'forced', message: `${refusal.detail}; forced all the same` });
       if (answer.json) {
         const { target: name, ...entry } = entryObject(outcome.entry, nowMs);
-        answer.object({ target: name, status: outcome.status, ...entry, notes });
+        const held = portsText(portsAt(blocklist.set, outcome.entry.scope));
+        answer.object({ target: name, status: outcome.status, ...entry, ports: held, notes });
       } else {
-        answer.line(sentence(target, outcome, mode, nowMs));
+        answer.line(sentence(target, outcome, mode, nowMs) + limitText(blocklist.set, outcome));
         for (const { message } of notes) answer.note(message);
       }
       await answer.flush();
@@ -101,14 +127,36 @@ export async function blockTargets(call: Call): Promise<void> {
   }
 }
 
+/** Throws `usage`, `duration_invalid`. */
+function readRevert(call: Call, seconds: number | null): number | null {
+  const given = text(call, 'revertAfter');
+  if (given === undefined) return null;
+  const revertAfter = parseDuration(given);
+  if (seconds !== null && revertAfter >= seconds) {
+    throw new FalcodropError(
+      'usage',
+      `--revert-after ${given} is not before the end of the block`,
+      'give a shorter one, or a longer --for',
+    );
+  }
+  return revertAfter;
+}
+
+/** What the entry is limited to now: other claims may have widened it. */
+function limitText(set: PinnedSet, { entry }: BlockOutcome): string {
+  const ports = portsText(portsAt(set, entry.scope));
+  return ports === null ? '' : `, to ${ports} only`;
+}
+
 interface Wished {
   readonly mode: 'enforce' | 'monitor';
   readonly seconds: number | null;
+  readonly ports: string | null;
   readonly forced: Refusal | null;
 }
 
 /** What would be done with an entry as it stands now. */
-function foretell(call: Call, blocklist: Blocklist, target: Prefix, { mode, seconds, forced }: Wished): void {
+function foretell(call: Call, blocklist: Blocklist, target: Prefix, { mode, seconds, ports, forced }: Wished): void {
   const { answer, clock } = call;
   const nowMs = clock.now();
   const entry = blocklist.covering(target).find((each) => comparePrefixes(each.target, target) === 0) ?? null;
@@ -121,14 +169,16 @@ function foretell(call: Call, blocklist: Blocklist, target: Prefix, { mode, seco
   const end = would === 'nothing' ? held : seconds;
   const name = formatPrefix(target);
   if (answer.json) {
-    answer.object({ target: name, would, mode, ends_at: endAt(end, nowMs), ends_in_seconds: wholeSeconds(end), notes });
+    answer.object({
+      ...{ target: name, would, mode, ports, ends_at: endAt(end, nowMs), ends_in_seconds: wholeSeconds(end), notes },
+    });
     return;
   }
   const watch = mode === 'monitor' ? ' (monitor)' : '';
   answer.line(
     would === 'nothing'
       ? `${name} would be unchanged, ${untilText(end, nowMs)}`
-      : `would ${would} ${name}${watch} ${untilText(end, nowMs)}`,
+      : `would ${would} ${name}${watch} ${untilText(end, nowMs)}${ports === null ? '' : `, to ${ports} only`}`,
   );
   for (const { message } of notes) answer.note(message);
 }

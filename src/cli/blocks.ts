@@ -1,4 +1,5 @@
 /** Blocks: the kernel's entries, each with the claims behind it. What list shows and unblock chooses from. */
+import type { Ports } from '../address/port.ts';
 import { comparePrefixes, type Prefix } from '../address/prefix.ts';
 import type { Entry } from '../blocklist/blocklist.ts';
 import { secondsToEnd } from '../blocklist/entry.ts';
@@ -6,12 +7,16 @@ import { EntryTable } from '../blocklist/entry-table.ts';
 import type { Claim } from '../blocklist/ledger/record.ts';
 import { isLive } from '../blocklist/ledger/union.ts';
 import { FalcodropError } from '../errors.ts';
+import { portsAt } from '../kernel/scopes.ts';
+import type { PinnedSet } from '../kernel/set.ts';
 import { type Teller, type ToldClaim, tellerOf } from './claims.ts';
 import { claimMatches, type Filters, names, needsLedger, type Sort } from './filter.ts';
 import type { Hand } from './hand.ts';
 
 export interface Block {
   readonly entry: Entry;
+  /** What the kernel limits it to; empty: every port. */
+  readonly ports: Ports;
   /** By owner; null where the ledger can not be read. */
   readonly claims: readonly ToldClaim[] | null;
 }
@@ -28,14 +33,15 @@ export function blocksOf({ blocklist, ledger, trouble }: Hand, filters: Filters)
       new FalcodropError('ledger_missing', 'these filters are about the ledger, and there is none', undefined)
     );
   }
-  const entries = new EntryTable(blocklist.set, filters.within);
+  const { set } = blocklist;
+  const entries = new EntryTable(set, filters.within);
   const { sort = 'address', limit = entries.length } = filters;
-  if (sort !== 'address') return sorted(entries, ledger, filters, { sort, limit });
+  if (sort !== 'address') return sorted(set, entries, ledger, filters, { sort, limit });
   return {
     *[Symbol.iterator]() {
       let left = limit;
       if (left === 0) return;
-      for (const { block } of ranked(entries, ledger, filters)) {
+      for (const { block } of ranked(set, entries, ledger, filters)) {
         yield block;
         if (--left === 0) return;
       }
@@ -49,14 +55,15 @@ interface Ranked {
 }
 
 /** By address, with their ranks in the table. */
-function* ranked(entries: EntryTable, ledger: Hand['ledger'], filters: Filters): Generator<Ranked> {
-  for (const each of merge(entries, ledger === null ? null : () => withClaims(ledger, filters))) {
+function* ranked(set: PinnedSet, entries: EntryTable, ledger: Hand['ledger'], filters: Filters): Generator<Ranked> {
+  for (const each of merge(set, entries, ledger === null ? null : () => withClaims(ledger, filters))) {
     if (fits(each.block, filters)) yield each;
   }
 }
 
 /** Only numbers are sorted and kept; the claims of what is shown are asked for one by one. */
 function sorted(
+  set: PinnedSet,
   entries: EntryTable,
   ledger: Hand['ledger'],
   filters: Filters,
@@ -66,7 +73,7 @@ function sorted(
   const keys = new Float64Array(entries.length);
   const keyOf = sortKeys[sort];
   let count = 0;
-  for (const { rank, block } of ranked(entries, ledger, filters)) {
+  for (const { rank, block } of ranked(set, entries, ledger, filters)) {
     ranks[count++] = rank;
     keys[rank] = keyOf(block);
   }
@@ -81,7 +88,7 @@ function sorted(
       for (const rank of order.subarray(0, limit)) {
         const entry = entries.at(rank);
         const claims = ledger === null || teller === null ? null : liveClaims(ledger, entry.target, teller);
-        yield { entry, claims };
+        yield { entry, ports: portsAt(set, entry.scope), claims };
       }
     },
   };
@@ -112,7 +119,7 @@ function* withClaims(ledger: NonNullable<Hand['ledger']>, { within }: Filters): 
   }
 }
 
-function* merge(entries: EntryTable, open: (() => Generator<Told>) | null): Generator<Ranked> {
+function* merge(set: PinnedSet, entries: EntryTable, open: (() => Generator<Told>) | null): Generator<Ranked> {
   const claims = open?.();
   try {
     let next = claims?.next();
@@ -125,7 +132,8 @@ function* merge(entries: EntryTable, open: (() => Generator<Told>) | null): Gene
         if (order === 0) own.push(next.value.tell());
         next = claims.next();
       }
-      yield { rank, block: { entry, claims: claims === undefined ? null : own } };
+      const ports = portsAt(set, entry.scope);
+      yield { rank, block: { entry, ports, claims: claims === undefined ? null : own } };
     }
   } finally {
     claims?.return(undefined);

@@ -1,4 +1,5 @@
 /** Claims as people and programs are told of them: whose, what, until when, why. */
+import { formatPorts, type Ports } from '../address/port.ts';
 import { type Anchor, toWall } from '../blocklist/ledger/clock.ts';
 import type { Ledger } from '../blocklist/ledger/ledger.ts';
 import { type CauseId, type Claim, forEver, type Hand, never, type StoredCause } from '../blocklist/ledger/record.ts';
@@ -9,6 +10,10 @@ import { utc } from './output/moment.ts';
 export interface ToldClaim {
   readonly owner: string;
   readonly mode: 'enforce' | 'monitor';
+  /** Empty: every port. */
+  readonly ports: Ports;
+  /** Waits to be confirmed: how long it goes on then; null = for ever, undefined: nothing waits. */
+  readonly wishedSeconds?: number | null;
   /** How long it goes on dropping, and counting without dropping; 0 = it does not, null = for ever. */
   readonly dropSeconds: number | null;
   readonly countSeconds: number | null;
@@ -46,6 +51,8 @@ export function tellerOf(ledger: Ledger): Teller {
     claim: (claim) => ({
       owner: claim.owner,
       mode: modeOf(claim, anchor.ledgerMs),
+      ports: claim.ports,
+      ...(claim.wishedEnd === null ? {} : { wishedSeconds: secondsTo(claim.wishedEnd, anchor.ledgerMs) }),
       dropSeconds: secondsTo(claim.dropEnd, anchor.ledgerMs),
       countSeconds: secondsTo(claim.countEnd, anchor.ledgerMs),
       begunMs: toWall(anchor, claim.begun),
@@ -70,6 +77,8 @@ export function claimObject(claim: ToldClaim, nowMs: number) {
   return {
     owner: claim.owner,
     mode: claim.mode,
+    ports: portsText(claim.ports),
+    ends_at_if_confirmed: claim.wishedSeconds === undefined ? null : (endAt(claim.wishedSeconds, nowMs) ?? 'never'),
     ends_at: endAt(seconds, nowMs),
     ends_in_seconds: wholeSeconds(seconds),
     drop_seconds: wholeSeconds(claim.dropSeconds),
@@ -80,6 +89,11 @@ export function claimObject(claim: ToldClaim, nowMs: number) {
     reason: claim.reason,
     by: handObject(claim.by),
   };
+}
+
+/** `tcp/22,udp/53`; null: every port. */
+export function portsText(ports: Ports): string | null {
+  return ports.length === 0 ? null : formatPorts(ports);
 }
 
 export function handObject(hand: Hand | null) {

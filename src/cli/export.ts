@@ -3,7 +3,7 @@ import { formatPrefix } from '../address/prefix.ts';
 import { toWall } from '../blocklist/ledger/clock.ts';
 import { type Claim, forEver, type StoredCause } from '../blocklist/ledger/record.ts';
 import type { Call } from './call.ts';
-import { type Teller, tellerOf } from './claims.ts';
+import { portsText, type Teller, tellerOf } from './claims.ts';
 import { readFilters } from './filter.ts';
 import { openLedgerAlone } from './ledger.ts';
 import { utc } from './output/moment.ts';
@@ -13,6 +13,8 @@ export interface ExportLine {
   readonly target: string;
   readonly owner: string;
   readonly mode: 'enforce' | 'monitor';
+  /** null: every port. */
+  readonly ports: string | null;
   readonly ends_at: string | null;
   readonly begun_at: string;
   readonly reason: string | null;
@@ -45,6 +47,7 @@ export function exportLines(claim: Claim, { anchor, cause }: Teller): ExportLine
     target: formatPrefix(claim.target),
     owner: claim.owner,
     mode,
+    ports: portsText(claim.ports),
     ends_at: end === forEver ? null : new Date(Math.round(toWall(anchor, end))).toISOString(),
     ...rest,
   });

@@ -1,5 +1,6 @@
 /** A line of a file of targets: an address or a prefix, or JSON as `falcodrop export` writes it. */
 import { quote } from '../address/address.ts';
+import { formatPorts, parsePorts } from '../address/port.ts';
 import { type Prefix, parsePrefix } from '../address/prefix.ts';
 import type { Owner } from '../blocklist/claims.ts';
 import { FalcodropError } from '../errors.ts';
@@ -9,6 +10,8 @@ export interface ImportLine {
   readonly target: Prefix;
   readonly owner?: Owner;
   readonly mode?: 'enforce' | 'monitor';
+  /** Canonical; not set: every port. */
+  readonly ports?: string;
   /** ms since 1970; null = for ever. */
   readonly endMs?: number | null;
   readonly reason?: string;
@@ -49,6 +52,10 @@ function readJson(text: string): ImportLine {
   if (mode !== undefined && mode !== 'enforce' && mode !== 'monitor') {
     throw wrong(`${quote(String(mode))} is no mode`, 'write enforce or monitor');
   }
+  const ports = field('ports');
+  if (ports !== undefined && ports !== null && typeof ports !== 'string') {
+    throw wrong('its "ports" are no text', 'write "tcp/22,udp/53", or leave them out for every port');
+  }
   const reason = field('reason');
   if (reason !== undefined && reason !== null && typeof reason !== 'string') {
     throw wrong('its "reason" is no text', 'write a text, or leave it out');
@@ -58,6 +65,7 @@ function readJson(text: string): ImportLine {
     target: readTarget(target),
     ...(owner === undefined ? {} : { owner: owner as Owner }),
     ...(mode === undefined ? {} : { mode }),
+    ...(typeof ports === 'string' ? { ports: readPorts(ports) } : {}),
     ...(end === undefined ? {} : { endMs: end }),
     ...(typeof reason === 'string' ? { reason } : {}),
   };
@@ -70,6 +78,15 @@ function readEnd(value: unknown): number | null | undefined {
     throw wrong(`${quote(String(value))} is no time`, 'write "ends_at" as 2026-11-22T14:00:00Z, or null for ever');
   }
   return ms;
+}
+
+function readPorts(text: string): string {
+  try {
+    return formatPorts(parsePorts(text));
+  } catch (error) {
+    if (!(error instanceof FalcodropError)) throw error;
+    throw wrong(error.message, error.hint);
+  }
 }
 
 function readTarget(text: string): Prefix {

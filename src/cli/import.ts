@@ -5,6 +5,7 @@
  * claims side by side; what is as it should be already is not touched, and leaves no trace. Then it is done in slices, each
  * one hold of the lock and one transaction.
  */
+import { formatPorts, parsePorts } from '../address/port.ts';
 import { comparePrefixes, formatPrefix, isHost, type Prefix } from '../address/prefix.ts';
 import type { Owner, Wish } from '../blocklist/claims.ts';
 import { fromWall } from '../blocklist/ledger/clock.ts';
@@ -240,7 +241,7 @@ async function readTable(call: Call, terms: Terms, counts: Counts, nowMs: number
     // For people lines count from 1, as in an editor.
     if (++wrong <= mostNamed) answer.fail(new FalcodropError('import_invalid', `line ${n + 1}: ${message}`, hint));
   };
-  const plain: Group = { owner: terms.feed ?? 'hand', mode: terms.mode, reason: terms.reason };
+  const plain: Group = { owner: terms.feed ?? 'hand', mode: terms.mode, ports: '', reason: terms.reason };
   try {
     for await (const { n, text: line } of linesOf(openInput(terms.file))) {
       if (line === null) {
@@ -253,15 +254,20 @@ async function readTable(call: Call, terms: Terms, counts: Counts, nowMs: number
         if (++counts.lines > mostLines) {
           throw new FalcodropError('usage', `the file has more than ${mostLines} targets`, 'no map holds so many');
         }
-        const { target, owner, mode, endMs, reason } = read;
+        const { target, owner, mode, ports = '', endMs, reason } = read;
         if (endMs !== undefined && endMs !== null && endMs <= nowMs) {
           counts.ended++;
           continue;
         }
         const group =
-          owner === undefined && mode === undefined && reason === undefined
+          owner === undefined && mode === undefined && ports === '' && reason === undefined
             ? plain
-            : { owner: terms.feed ?? owner ?? 'hand', mode: mode ?? terms.mode, reason: reason ?? terms.reason };
+            : {
+                owner: terms.feed ?? owner ?? 'hand',
+                mode: mode ?? terms.mode,
+                ports,
+                reason: reason ?? terms.reason,
+              };
         table.add(target, group, endMs === undefined ? Number.NaN : (endMs ?? Number.POSITIVE_INFINITY));
       } catch (error) {
         if (!(error instanceof FalcodropError) || error.code !== 'import_invalid') throw error;
@@ -364,7 +370,7 @@ function plan(
       while (row < rows.length) {
         const [first, second] = rowsOfClaim(table, rows, row);
         if (first === undefined || first.key !== wish.key) break;
-        const claim = there.find(({ owner }) => owner === first.group.owner) ?? null;
+        const claim = there.find((each) => isClaimOf(each, first.group)) ?? null;
         const wanted = endsOf([first, second], ledgerEnd);
         const decided = decide(claim, wanted, terms.replace, anchor.ledgerMs);
         for (const [index, one] of [first, second].entries()) {
@@ -400,11 +406,19 @@ function isHeld(
   return seconds === null || (end !== forEver && seconds * 1000 >= end - now - leastMoveMs);
 }
 
+function isSameClaim(a: Group, b: Group): boolean {
+  return a.owner === b.owner && a.ports === b.ports;
+}
+
+function isClaimOf(claim: Claim, group: Group): boolean {
+  return claim.owner === group.owner && formatPorts(claim.ports) === group.ports;
+}
+
 /** At most two: it drops, and it counts for longer. */
 function rowsOfClaim(table: WishTable, rows: Uint32Array, at: number): [TableWish | undefined, TableWish | undefined] {
   const first = at < rows.length ? table.at(rows[at] ?? 0) : undefined;
   const second = at + 1 < rows.length ? table.at(rows[at + 1] ?? 0) : undefined;
-  const isSame = first !== undefined && second?.key === first.key && second.group.owner === first.group.owner;
+  const isSame = first !== undefined && second?.key === first.key && isSameClaim(second.group, first.group);
   return [first, isSame ? second : undefined];
 }
 
@@ -495,6 +509,7 @@ async function carryOut(
           owner: group.owner,
           mode: group.mode,
           seconds: secondsTo(endMs, terms, clock.now()),
+          ...(group.ports === '' ? {} : { ports: parsePorts(group.ports) }),
           cause: causes(group),
         };
       });

@@ -1,4 +1,5 @@
 /** `falcodrop show ADDRESS|CIDR`: what the XDP program would do with its packets now, and why. */
+import { formatPorts } from '../address/port.ts';
 import { covers, formatPrefix, isHost, type Prefix } from '../address/prefix.ts';
 import type { Entry } from '../blocklist/blocklist.ts';
 import { FalcodropError } from '../errors.ts';
@@ -6,6 +7,7 @@ import type { Allow } from '../kernel/allows.ts';
 import type { Attachment } from '../kernel/attach.ts';
 import { type ModeNow, modeNow } from '../kernel/mode.ts';
 import { pinDirOf } from '../kernel/pins.ts';
+import { portsAt } from '../kernel/scopes.ts';
 import { type Block, claimsOn } from './blocks.ts';
 import type { Call } from './call.ts';
 import { allowsOver, attachedHere, modeText } from './circumstance.ts';
@@ -32,6 +34,8 @@ export interface Sight {
   readonly attached: readonly Attachment[];
   /** False: nobody said that there are prefixes of this family, and the XDP program does not look for any. */
   readonly looksAtPrefixes: boolean;
+  /** What entries are limited to, of those that are. */
+  readonly limits: ReadonlyMap<Entry, string>;
   /** Entries inside a prefix that is asked about. */
   readonly inside: number;
 }
@@ -82,6 +86,11 @@ function look(call: Call, target: Prefix): { readonly sight: Sight; readonly blo
       }
     }
     const entries = blocklist.covering(target).filter((entry) => entry.state !== 'ended');
+    const blocks = entries.map((entry) => ({
+      entry,
+      ports: portsAt(set, entry.scope),
+      claims: claimsOn(ledger, entry.target),
+    }));
     const sight: Sight = {
       target,
       entries,
@@ -89,9 +98,10 @@ function look(call: Call, target: Prefix): { readonly sight: Sight; readonly blo
       mode: modeNow(set.settings),
       attached: attachedHere(pinDir),
       looksAtPrefixes: set.hintsPrefixes(target.address.family),
+      limits: new Map(blocks.flatMap(({ entry, ports }) => (entry.scope === 0 ? [] : [[entry, formatPorts(ports)]]))),
       inside,
     };
-    return { sight, blocks: entries.map((entry) => ({ entry, claims: claimsOn(ledger, entry.target) })) };
+    return { sight, blocks };
   } finally {
     hand.close();
   }
@@ -101,12 +111,16 @@ function isSeen({ looksAtPrefixes }: Sight, entry: Entry): boolean {
   return looksAtPrefixes || isHost(entry.target);
 }
 
-/** In the XDP program's order: the allow is asked at the first live entry, the first enforcing one decides. */
+/**
+ * In the XDP program's order: the allow is asked at the first live entry, the first enforcing one decides. One that is limited to
+ * ports leaves the others to a wider one.
+ */
 export function decide(sight: Sight): { readonly verdict: ShowVerdict; readonly by: Entry | null } {
   const seen = sight.entries.filter((entry) => isSeen(sight, entry));
   const [first] = seen;
   if (first === undefined) return { verdict: 'not_blocked', by: null };
-  const by = seen.find((entry) => entry.state === 'enforce') ?? first;
+  const enforcing = seen.filter((entry) => entry.state === 'enforce');
+  const by = enforcing.find((entry) => !sight.limits.has(entry)) ?? enforcing[0] ?? first;
   if (sight.attached.length === 0) return { verdict: 'not_attached', by };
   if (sight.mode.mode === 'off') return { verdict: 'off', by };
   if (sight.allows.length > 0) return { verdict: 'allowed', by };
@@ -148,7 +162,8 @@ function insideText(count: number): string {
 function headline(sight: Sight, name: string, verdict: ShowVerdict, by: Entry | null, nowMs: number): string {
   if (by === null) return `${name} is not blocked`;
   const block = formatPrefix(by.target);
-  const what = block === name ? '' : ` by ${block}`;
+  const limit = sight.limits.get(by);
+  const what = `${block === name ? '' : ` by ${block}`}${limit === undefined ? '' : `, to ${limit} only,`}`;
   const until = untilText(secondsOfState(by), nowMs);
   switch (verdict) {
     case 'dropped':

@@ -138,6 +138,8 @@ Examples:
       { flags: '--replace', text: 'set the end as given, also an earlier one' },
       { flags: '--reason <text>', text: 'why, for the history' },
       { flags: '--monitor', text: 'count its packets, drop nothing' },
+      { flags: '--port <ports>', text: 'only what is for these local ports: tcp/22,tcp/2222 (at most 16)' },
+      revertAfter,
       { flags: '--force', text: 'although the guard refuses (root)' },
       dryRun,
     ],
@@ -147,7 +149,9 @@ Dropped is what comes from the target; packets to it still leave.
 
 Examples:
   falcodrop block 203.0.113.66
-  falcodrop block 203.0.113.0/24 2001:db8::/32 --for 2d --reason 'scans'`,
+  falcodrop block 203.0.113.0/24 2001:db8::/32 --for 2d --reason 'scans'
+  falcodrop block 203.0.113.0/24 --port tcp/22 --for 1d
+  falcodrop block 198.51.100.0/24 --for 4h --revert-after 2m && falcodrop confirm`,
   },
   unblock: {
     operands: '[target...]',

@@ -11,6 +11,8 @@ import { TargetList } from '../blocklist/target-list.ts';
 export interface Group {
   readonly owner: Owner;
   readonly mode: 'enforce' | 'monitor';
+  /** Canonical text; '' = every port. */
+  readonly ports: string;
   readonly reason: string | null;
 }
 
@@ -56,7 +58,7 @@ export class WishTable {
     this.#groupOf[n] = this.#groupId(group);
   }
 
-  /** By target, owner and mode, each claim's mode once. The rows' numbers, for {@link at}. */
+  /** By target, owner, ports and mode, each claim's mode once. The rows' numbers, for {@link at}. */
   sorted(): Uint32Array {
     const targets = this.#targets;
     const rows = targets.order();
@@ -94,7 +96,7 @@ export class WishTable {
   }
 
   #groupId(group: Group): number {
-    const name = `${group.owner} ${group.mode} ${group.reason ?? ''}`;
+    const name = `${group.owner} ${group.ports} ${group.mode} ${group.reason ?? ''}`;
     const known = this.#groupIds.get(name);
     if (known !== undefined) return known;
     if (this.#groups.length >= mostGroups && group.reason !== null) {
@@ -109,9 +111,9 @@ export class WishTable {
     return id;
   }
 
-  /** The order of owner and mode, by group. */
+  /** The order of owner, ports and mode, by group. */
   #ranks(): Uint16Array {
-    const names = this.#groups.map(({ owner, mode }) => `${owner} ${mode}`);
+    const names = this.#groups.map(({ owner, ports, mode }) => `${owner} ${ports} ${mode}`);
     const order = new Map([...new Set(names)].sort().map((name, index) => [name, index]));
     return Uint16Array.from(names, (name) => order.get(name) ?? 0);
   }

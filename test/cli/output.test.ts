@@ -22,6 +22,7 @@ const entry: Entry = {
   dropSeconds: 3599.9991,
   countSeconds: 0,
   owners: ['hand'],
+  scope: 0,
   packets: 12,
   bytes: 1200,
   lastSeenSecondsAgo: 61.2,
@@ -109,7 +110,17 @@ describe('an entry', () => {
       { ends_at: '2026-11-22T04:32:02Z', ends_in_seconds: 60, drop_seconds: 0, count_seconds: 60 },
     ],
     [{ lastSeenSecondsAgo: null }, { last_seen_at: null }],
-    [{}, { last_seen_at: '2026-11-22T04:30:01Z', packets: 12, bytes: 1200, owners: ['hand'], target: '203.0.113.66' }],
+    [
+      {},
+      {
+        last_seen_at: '2026-11-22T04:30:01Z',
+        packets: 12,
+        bytes: 1200,
+        owners: ['hand'],
+        scope: 0,
+        target: '203.0.113.66',
+      },
+    ],
   ] as const)('%j', (more, expected) => {
     expect(entryObject({ ...entry, ...more } as Entry, nowMs)).toMatchObject(expected);
   });
@@ -192,10 +203,11 @@ describe('a table', () => {
           begunMs: nowMs,
           rule: 'A rule of Falco with a name that goes on and on and on and on',
           policy: null,
+          ports: [],
           reason: null,
           by: null,
         } as const;
-        return [...blockRows({ entry: one as Entry, claims: [claim, { ...claim, owner: 'hand' }] }, nowMs)];
+        return [...blockRows({ entry: one as Entry, ports: [], claims: [claim, { ...claim, owner: 'hand' }] }, nowMs)];
       });
       for (const of of [rows, rows.slice(3, 6), rows.slice(6)]) {
         const lines = [...table(blockColumns(nowMs), () => of, false, 80)];

@@ -9,6 +9,7 @@ const entry = (target: string, state: Entry['state'] = 'enforce'): Entry => ({
   dropSeconds: state === 'enforce' ? 60 : 0,
   countSeconds: state === 'monitor' ? 60 : 0,
   owners: ['hand'],
+  scope: 0,
   packets: 0,
   bytes: 0,
   lastSeenSecondsAgo: null,
@@ -21,6 +22,7 @@ const sight: Sight = {
   mode: { mode: 'enforce', seconds: null, after: null },
   attached: [{ ifindex: 2, name: 'eth0', mode: 'native', slot: 0, programId: 1 }],
   looksAtPrefixes: true,
+  limits: new Map(),
   inside: 0,
 };
 

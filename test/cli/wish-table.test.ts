@@ -4,7 +4,7 @@ import { comparePrefixes, formatPrefix, parsePrefix } from '../../src/address/pr
 import { type Group, WishTable } from '../../src/cli/wish-table.ts';
 import { prefixes } from '../address/arbitrary.ts';
 
-const hand: Group = { owner: 'hand', mode: 'enforce', reason: null };
+const hand: Group = { owner: 'hand', mode: 'enforce', ports: '', reason: null };
 const tableOf = (rows: readonly (readonly [string, Group, number])[], usual = 1000) => {
   const table = new WishTable(usual);
   for (const [target, group, end] of rows) table.add(parsePrefix(target), group, end);

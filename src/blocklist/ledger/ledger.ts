@@ -324,6 +324,12 @@ export class Ledger {
     return { targets, next: null };
   }
 
+  /** Claims that wait to be confirmed, ended ones too. */
+  wished(): Generator<Claim> {
+    const sql = `SELECT ${claimColumns} FROM claims WHERE wished_end IS NOT NULL AND withdrawn IS NULL`;
+    return this.#rows({ sql, values: [] }, claimFromRow);
+  }
+
   /** Targets with a withdrawn claim whose entry was not yet seen gone, each once. */
   tombstones(): Generator<Prefix> {
     const sql = 'SELECT DISTINCT target FROM claims WHERE withdrawn IS NOT NULL';
