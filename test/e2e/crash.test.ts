@@ -190,11 +190,12 @@ describe('a hand', () => {
       const file = join(edge.lab.directory, 'feed-one');
       writeFileSync(file, `${target}\n`);
       edge.must(['import', file, '--feed', `one${next}`, '--for', '1h']);
+      const at = performance.now();
       acknowledge(target, 7200);
       die(point, ['unblock', target]);
       model.set(target, { least: 3600, most: 7200, mode: 'enforce', at: performance.now() });
       recover();
-      model.set(target, { least: 3600, most: 3600, mode: 'enforce', at: performance.now() });
+      model.set(target, { least: 3600, most: 3600, mode: 'enforce', at });
       checkModel("the feed's end");
     },
   );
