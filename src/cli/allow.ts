@@ -219,8 +219,9 @@ function overruled(call: Call, target: Prefix): Note[] {
   const { inside, around } = liveBlocks(call, target);
   const notes: Note[] = [];
   if (inside.length > 0) {
-    const count = `${inside.length} ${inside.length === 1 ? 'block' : 'blocks'}`;
-    notes.push({ code: 'overrules', message: `overrules ${count}, which stay as claims: ${nameSome(inside)}` });
+    const count =
+      inside.length === 1 ? '1 block, which stays as a claim' : `${inside.length} blocks, which stay as claims`;
+    notes.push({ code: 'overrules', message: `overrules ${count}: ${nameSome(inside)}` });
   }
   if (around.length > 0)
     notes.push({ code: 'frees', message: `frees it of ${nameSome(around)}, which goes on for the rest` });
