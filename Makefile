@@ -60,7 +60,7 @@ OBJECT := dist/falcodrop.bpf.o
 ADDON := build/Release/falcodrop.node
 LAYOUT := $(STATE)/layout
 
-.PHONY: help build test test-nodes lint format demo fuzz soak clean distclean deps
+.PHONY: help build test test-nodes sanitize lint format demo fuzz soak clean distclean deps
 
 help: ## this list
 	@echo 'falcodrop: Falco sees the attack, falcodrop drops the attacker at the NIC driver'
@@ -89,6 +89,9 @@ demo: build $(STATE)/packages-test ## a lab of namespaces: a real Falco alert co
 
 test-nodes: build $(STATE)/packages-test $(STATE)/packages-lint ## all tests with Node 22, 24 and 26 (NODES)
 	$(Q)$(NODE) scripts/test-nodes.ts $(T)
+
+sanitize: build $(STATE)/packages-test $(STATE)/packages-sanitize ## the addon's tests with ASan and UBSan, and under valgrind
+	$(Q)$(NODE) scripts/sanitize.ts
 
 fuzz: build $(STATE)/packages-test $(STATE)/packages-fuzz ## minutes (FUZZ_SECONDS, FUZZ_RUNS) of libFuzzer on the parser and of random states on the program
 	$(Q)$(NODE) scripts/fuzz.ts
