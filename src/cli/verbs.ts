@@ -151,7 +151,7 @@ Examples:
   falcodrop block 203.0.113.66
   falcodrop block 203.0.113.0/24 2001:db8::/32 --for 2d --reason 'scans'
   falcodrop block 203.0.113.0/24 --port tcp/22 --for 1d
-  falcodrop block 198.51.100.0/24 --for 4h --revert-after 2m && falcodrop confirm`,
+  falcodrop block 198.51.100.0/24 --revert-after 2m && falcodrop confirm`,
   },
   unblock: {
     operands: '[target...]',

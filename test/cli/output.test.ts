@@ -117,7 +117,6 @@ describe('an entry', () => {
         packets: 12,
         bytes: 1200,
         owners: ['hand'],
-        scope: 0,
         target: '203.0.113.66',
       },
     ],
