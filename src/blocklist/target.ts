@@ -1,5 +1,7 @@
-/** Targets in words, for rooms that know no addresses. */
+/** Targets and ports in words, for rooms that know no addresses. */
 import { formatPrefix, isHost, type Prefix } from '../address/prefix.ts';
+
+export { formatPorts } from '../address/port.ts';
 
 export interface TargetText {
   readonly text: string;

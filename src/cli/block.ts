@@ -12,7 +12,7 @@ import { portsAt } from '../kernel/scopes.ts';
 import type { PinnedSet } from '../kernel/set.ts';
 import { parseDuration } from '../time/duration.ts';
 import { type Call, flag, isRoot, stateDirOf, text } from './call.ts';
-import { attachedHere, generalNotes, targetNotes } from './circumstance.ts';
+import { attachedHere, generalNotes, limitText, targetNotes } from './circumstance.ts';
 import { portsText } from './claims.ts';
 import { failureOf } from './failure.ts';
 import { addForced } from './forced.ts';
@@ -105,8 +105,8 @@ export async function blockTargets(call: Call): Promise<void> {
       const general = first || answer.json ? generalNotes(blocklist.set, attachedHere(pinDir), nowMs) : [];
       const notes = [...general, ...targetNotes(blocklist, target, nowMs)];
       if (revertAfter !== null && outcome.status !== 'unchanged') {
-        const wished = `${seconds === null ? 'for ever' : `until ${localIn(seconds, nowMs)}`}`;
-        notes.unshift({ code: 'reverts', message: `it ends by itself then, unless: falcodrop confirm (${wished})` });
+        const message = `it ends by itself then; falcodrop confirm makes it last ${untilText(seconds, nowMs)}`;
+        notes.unshift({ code: 'reverts', message });
       }
       if (refusal !== null) notes.unshift({ code: 'forced', message: `${refusal.detail}; forced all the same` });
       if (answer.json) {
@@ -114,7 +114,7 @@ export async function blockTargets(call: Call): Promise<void> {
         const held = portsText(portsAt(blocklist.set, outcome.entry.scope));
         answer.object({ target: name, status: outcome.status, ...entry, ports: held, notes });
       } else {
-        answer.line(sentence(target, outcome, mode, nowMs) + limitText(blocklist.set, outcome));
+        answer.line(sentence(target, outcome, mode, nowMs) + limitOf(blocklist.set, outcome));
         for (const { message } of notes) answer.note(message);
       }
       await answer.flush();
@@ -143,9 +143,9 @@ function readRevert(call: Call, seconds: number | null): number | null {
 }
 
 /** What the entry is limited to now: other claims may have widened it. */
-function limitText(set: PinnedSet, { entry }: BlockOutcome): string {
-  const ports = portsText(portsAt(set, entry.scope));
-  return ports === null ? '' : `, to ${ports} only`;
+function limitOf(set: PinnedSet, { entry }: BlockOutcome): string {
+  const limit = limitText(set, entry);
+  return limit === '' ? '' : `,${limit}`;
 }
 
 interface Wished {

@@ -1,4 +1,5 @@
 /** What stands between a block and its effect: the global mode, no interface, an allow, a wider block. */
+import { formatPorts } from '../address/port.ts';
 import { covers, formatPrefix, type Prefix } from '../address/prefix.ts';
 import { prefixSet } from '../address/set.ts';
 import type { Blocklist, Entry } from '../blocklist/blocklist.ts';
@@ -7,6 +8,7 @@ import { type Allow, coveringAllows, readAllows } from '../kernel/allows.ts';
 import { type Attachment, attachments } from '../kernel/attach.ts';
 import { monotonicNs } from '../kernel/clock.ts';
 import { type ModeNow, modeNow } from '../kernel/mode.ts';
+import { portsAt } from '../kernel/scopes.ts';
 import type { PinnedSet } from '../kernel/set.ts';
 import type { Note } from './output/answer.ts';
 import { untilText } from './output/entry.ts';
@@ -71,7 +73,7 @@ export function targetNotes(blocklist: Blocklist, target: Prefix, nowMs: number)
     const until = untilText(wider.dropSeconds, nowMs);
     notes.push({
       code: 'under_wider_block',
-      message: `${text} lies in ${formatPrefix(wider.target)}, which is dropped ${until}`,
+      message: `${text} lies in ${formatPrefix(wider.target)}, which is dropped${limitText(blocklist.set, wider)} ${until}`,
     });
   }
   const [allow] = allowsOver(blocklist.set, target);
@@ -85,11 +87,18 @@ export function targetNotes(blocklist: Blocklist, target: Prefix, nowMs: number)
   return notes;
 }
 
-/** The longest wider prefix that drops what comes from the target, or null. */
+/** The longest wider prefix that drops what comes from the target, one that drops all of it before others; or null. */
 export function widerDrop(blocklist: Blocklist, target: Prefix): Entry | null {
-  return (
-    blocklist.covering(target).find((entry) => entry.target.length < target.length && entry.state === 'enforce') ?? null
-  );
+  const wider = blocklist
+    .covering(target)
+    .filter((entry) => entry.target.length < target.length && entry.state === 'enforce');
+  return wider.find(({ scope }) => scope === 0) ?? wider[0] ?? null;
+}
+
+/** ` to tcp/22 only`; empty where an entry is limited to no ports. */
+export function limitText(set: PinnedSet, { scope }: Entry): string {
+  const ports = portsAt(set, scope);
+  return ports.length === 0 ? '' : ` to ${formatPorts(ports)} only`;
 }
 
 /** None where nothing was ever attached with this pin directory. */

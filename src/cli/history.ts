@@ -4,7 +4,7 @@ import { type Anchor, toWall } from '../blocklist/ledger/clock.ts';
 import { type Ends, forEver, type HistoryRow, never, type StoredCause } from '../blocklist/ledger/record.ts';
 import { FalcodropError } from '../errors.ts';
 import type { Call } from './call.ts';
-import { handObject, handText, type Teller, tellerOf, whyOf } from './claims.ts';
+import { handObject, handText, portsText, type Teller, tellerOf, whyOf } from './claims.ts';
 import { readFilters } from './filter.ts';
 import { openLedgerAlone } from './ledger.ts';
 import { clean } from './output/clean.ts';
@@ -74,6 +74,7 @@ function historyObject(row: HistoryRow, cause: StoredCause | null, anchor: Ancho
     target: row.target === null ? null : formatPrefix(row.target),
     count: row.count,
     owner: row.owner,
+    ports: portsText(row.ports),
     mode: after?.mode ?? null,
     ends_at: after?.endMs == null ? null : utc(after.endMs),
     mode_before: before?.mode ?? null,
@@ -142,7 +143,10 @@ function historyRow(row: HistoryRow, cause: StoredCause | null, anchor: Anchor, 
       ? ''
       : `${after.endMs === null ? 'for ever' : at(after.endMs, nowMs)}${after.mode === 'monitor' ? ' (monitor)' : ''}`;
   const who = by === null ? (policy === null ? '' : `policy ${policy}`) : handText(by);
-  const why = [row.rule ?? rule, reason, row.detail].filter((text) => text !== null && text !== '');
+  const only = portsText(row.ports);
+  const why = [only === null ? null : `only ${only}`, row.rule ?? rule, reason, row.detail].filter(
+    (text) => text !== null && text !== '',
+  );
   return [
     at(row.wallMs, nowMs),
     row.action,

@@ -9,7 +9,7 @@ import { TargetList } from '../blocklist/target-list.ts';
 import { FalcodropError } from '../errors.ts';
 import { blocksOf } from './blocks.ts';
 import { type Call, flag, isRoot, stateDirOf } from './call.ts';
-import { widerDrop } from './circumstance.ts';
+import { limitText, widerDrop } from './circumstance.ts';
 import { failureOf } from './failure.ts';
 import { type Filters, names, ownerMatches, readFilters } from './filter.ts';
 import { readForced, removeForced } from './forced.ts';
@@ -77,7 +77,8 @@ async function unblockNamed(call: Call, targets: readonly Prefix[], owner: Filte
         // A claim whose entry is gone from the maps would have come back: that it does not is what was asked for.
         if ((before === null || before.state === 'ended') && ended.length === 0)
           throw notBlocked(target, before, wider);
-        tell(call, target, before, { wider, remaining, nowMs: clock.now() });
+        const limit = wider === null ? '' : limitText(blocklist.set, wider);
+        tell(call, target, before, { wider, limit, remaining, nowMs: clock.now() });
       } catch (error) {
         answer.fail(failureOf(error, call.verb));
       }
@@ -192,7 +193,8 @@ async function unblockChosen(call: Call, filters: Filters): Promise<void> {
     const say = async (target: Prefix, { before, ended: owners, remaining }: UnblockOutcome): Promise<void> => {
       if ((before === null || before.state === 'ended') && owners.length === 0) return;
       ended++;
-      if (answer.json || isDryRun) tell(call, target, before, { wider: null, remaining, nowMs: clock.now() });
+      if (answer.json || isDryRun)
+        tell(call, target, before, { wider: null, limit: '', remaining, nowMs: clock.now() });
       if (answer.full) await answer.flush();
     };
     if (isDryRun) {
@@ -309,13 +311,15 @@ function entryOf({ blocklist }: Hand, target: Prefix): Entry | null {
 
 interface Told {
   readonly wider: Entry | null;
+  /** What that one is limited to. */
+  readonly limit: string;
   /** Whose claims go on. */
   readonly remaining: readonly Owner[];
   readonly nowMs: number;
 }
 
 /** `entry` as it was; null: only the ledger knew of it. */
-function tell(call: Call, prefix: Prefix, entry: Entry | null, { wider, remaining, nowMs }: Told): void {
+function tell(call: Call, prefix: Prefix, entry: Entry | null, { wider, limit, remaining, nowMs }: Told): void {
   const { answer } = call;
   const isDryRun = flag(call, 'dryRun');
   const target = formatPrefix(prefix);
@@ -339,7 +343,7 @@ function tell(call: Call, prefix: Prefix, entry: Entry | null, { wider, remainin
       `${remaining.map((owner) => clean(owner)).join(', ')} still wants it: falcodrop unblock ${target} --all-claims`,
     );
   }
-  if (wider !== null) answer.note(`${widerName} still drops it ${untilText(wider.dropSeconds, nowMs)}`);
+  if (wider !== null) answer.note(`${widerName} still drops it${limit} ${untilText(wider.dropSeconds, nowMs)}`);
 }
 
 function notTheirs(target: Prefix, staying: readonly Owner[]): FalcodropError {

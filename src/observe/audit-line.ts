@@ -13,7 +13,7 @@ import {
   type Outcome,
   type Written,
 } from '../blocklist/ledger/record.ts';
-import { targetText } from '../blocklist/target.ts';
+import { formatPorts, targetText } from '../blocklist/target.ts';
 
 export type AuditLine = Readonly<Record<string, string | number | boolean | null | readonly string[]>>;
 
@@ -76,6 +76,7 @@ export function auditLines(
     return {
       ...line,
       'falcodrop.mode': isDrop ? 'enforce' : 'monitor',
+      ...(event.ports === undefined ? {} : { 'falcodrop.ports': formatPorts(event.ports) }),
       // null: for ever
       'falcodrop.ends_at': end === forEver ? null : iso(scene.wallOf(end)),
     };
