@@ -75,6 +75,10 @@ build: dist/main.js dist/falcodrop.node $(OBJECT) ## the command, its addon and 
 test: build $(STATE)/packages-test $(STATE)/packages-lint ## types, lint and all tests (kernel tests want root)
 	$(Q)$(NODE) scripts/test.ts $(T)
 
+.PHONY: mutants
+mutants: build $(STATE)/packages-test ## plants the bugs of test/mutants, one by one: the tests must catch each (T=… chooses)
+	$(Q)$(NODE) scripts/mutants.ts $(T)
+
 lint: $(NPM_STAMP) $(STATE)/packages-lint ## types, Biome (import table included), clang-format
 	$(Q)$(NODE) scripts/lint.ts
 

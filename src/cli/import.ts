@@ -8,7 +8,6 @@
 import { formatPorts, parsePorts } from '../address/port.ts';
 import { comparePrefixes, formatPrefix, isHost, type Prefix } from '../address/prefix.ts';
 import type { Owner, Wish } from '../blocklist/claims.ts';
-import { fromWall } from '../blocklist/ledger/clock.ts';
 import { keyOfTarget } from '../blocklist/ledger/key.ts';
 import type { Ledger } from '../blocklist/ledger/ledger.ts';
 import { type CauseId, type Claim, forEver, never, type SetCause } from '../blocklist/ledger/record.ts';
@@ -23,6 +22,7 @@ import { guard, type Refusal } from '../judge/guard/guard.ts';
 import { secondsLeft } from '../kernel/clock.ts';
 import { pinDirOf } from '../kernel/pins.ts';
 import type { PinnedSet } from '../kernel/set.ts';
+import { type Clock, steady } from '../time/clock.ts';
 import { parseDuration } from '../time/duration.ts';
 import { type Call, flag, text } from './call.ts';
 import { type Hand, openHand } from './hand.ts';
@@ -141,8 +141,9 @@ interface Counts {
 }
 
 export async function importTargets(call: Call): Promise<void> {
-  const { answer, clock } = call;
+  const { answer } = call;
   const terms = readTerms(call);
+  const clock = steady(call.clock);
   const nowMs = clock.now();
   const counts: Counts = {
     lines: 0,
@@ -173,7 +174,7 @@ export async function importTargets(call: Call): Promise<void> {
     }
     if (ledger === null) throw hand.trouble ?? new FalcodropError('ledger_missing', 'there is no ledger');
     if (terms.replace && !terms.isDryRun) await finishWithdrawals(hand.blocklist, ledger);
-    const { planned, surplus } = plan(ledger, hand.blocklist.set, table, rows, terms, counts, nowMs);
+    const { planned, surplus } = plan(ledger, hand.blocklist.set, table, rows, terms, counts, clock);
     if (rows.length === 0 && surplus.length > 0 && !terms.isDryRun) {
       await ask(call, `The file names no target. End all ${surplus.length} claims of ${terms.feed}?`);
     }
@@ -181,7 +182,7 @@ export async function importTargets(call: Call): Promise<void> {
       await foretell(call, table, { planned, surplus }, terms, counts, nowMs);
     } else {
       try {
-        await carryOut(call, hand, table, { planned, surplus }, terms, counts);
+        await carryOut({ ...call, clock }, hand, table, { planned, surplus }, terms, counts);
       } finally {
         // Also for what is told as unchanged: it may be of somebody who has not synced it yet.
         ledger.sync();
@@ -337,14 +338,15 @@ function plan(
   rows: Uint32Array,
   terms: Terms,
   counts: Counts,
-  nowMs: number,
+  clock: Clock,
 ): Plan {
   // One moment in both times: going through a million takes seconds.
   const anchor = ledger.anchor();
   const moment = { ledgerMs: anchor.ledgerMs, dropNs: set.now() };
+  const wallMs = clock.now();
   const ledgerEnd = ({ endMs }: TableWish): number => {
-    const end = Number.isNaN(endMs) ? endAfter(terms.seconds, nowMs) : endMs;
-    return end === Number.POSITIVE_INFINITY ? forEver : fromWall(anchor, end);
+    const seconds = secondsTo(endMs, terms, wallMs);
+    return seconds === null ? forEver : anchor.ledgerMs + seconds * 1000;
   };
   const planned = new PlannedRows();
   const surplus = new TargetList();

@@ -6,6 +6,7 @@ import {
   closeSync,
   constants,
   fstatSync,
+  fsyncSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -56,7 +57,10 @@ export function readTrusted(stateDir: string, fileName: string): Buffer | null {
   });
 }
 
-/** Made new and renamed into place: nobody reads half of it, and no link is followed. */
+/**
+ * Made new and renamed into place: nobody reads half of it, and no link is followed. Its contents are on the disk before its name,
+ * and that before this returns: what root forced is acknowledged by it.
+ */
 export function writeTrusted(stateDir: string, fileName: string, contents: string): void {
   mkdirSync(stateDir, { recursive: true, mode: 0o755 });
   try {
@@ -73,7 +77,9 @@ export function writeTrusted(stateDir: string, fileName: string, contents: strin
     );
     try {
       writeSync(descriptor, contents);
+      fsyncSync(descriptor);
       renameSync(fresh, `${folder}/${fileName}`);
+      syncFolder(folder);
     } catch (error) {
       unlinkSync(fresh);
       throw error;
@@ -81,4 +87,13 @@ export function writeTrusted(stateDir: string, fileName: string, contents: strin
       closeSync(descriptor);
     }
   });
+}
+
+function syncFolder(folder: string): void {
+  const descriptor = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
 }

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parsePrefix } from '../../src/address/prefix.ts';
 import { PinnedSet } from '../../src/kernel/set.ts';
-import { dropped, heldIn } from './edge.ts';
+import { dropped, heldIn, wantedIn } from './edge.ts';
 import { families } from './families.ts';
 import { openWitness, type Witness } from './witness.ts';
 
@@ -30,6 +30,10 @@ test.each(['block.begun', 'block.mapped', 'block.entered', 'block.recorded'] as 
     witness.die(point, ['block', address, '--for', '1h']);
     witness.check('after the crash');
     witness.die(point, ['block', prefix, '--for', '1h']);
+    // Written down by who blocked, not by who finds it in the maps.
+    const isWritten = point === 'block.entered' || point === 'block.recorded';
+    const written = wantedIn(witness.edge.stateDir);
+    expect([written.has(address), written.has(prefix)]).toEqual([isWritten, isWritten]);
     witness.recover();
     witness.acknowledge([address, prefix], 5400);
     witness.recover();

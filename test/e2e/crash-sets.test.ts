@@ -181,12 +181,15 @@ describe('reconcile', () => {
         set.insert(parsePrefix(target), { dropUntil: forEver, countUntil: never, action: 0, owners: 0, scope: 0 });
       }
     });
-    witness.expects(foreign, null);
-    const adopted = () => foreign.filter((target) => wantedIn(witness.edge.stateDir).has(target));
+    const adopted = () => {
+      const wanted = wantedIn(witness.edge.stateDir);
+      return foreign.filter((target) => wanted.has(target));
+    };
     witness.die('reconcile.adopted', ['reconcile']);
-    witness.check('after the crash');
     expect(adopted()).toHaveLength(512);
+    expect(foreign.filter((target) => !held().has(target))).toEqual([]);
     witness.die('reconcile.adopted', ['reconcile']);
+    witness.expects(foreign, null);
     witness.recover();
     const wanted = wantedIn(witness.edge.stateDir);
     for (const target of foreign) expect(wanted.get(target)).toEqual({ dropSeconds: null, countSeconds: 0 });

@@ -6,6 +6,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { WallClock } from '../../scripts/soak/wall-clock.ts';
+import { ended } from '../kernel/lab.ts';
 import { type Edge, heldIn, openEdge } from './edge.ts';
 import type { Step } from './fixtures/automatic.ts';
 
@@ -73,6 +74,30 @@ test.each(cases)('$name that was cut short is finished by the next', ({ targets,
   edge.must(args);
   expect(held(targets)).toEqual([]);
   expect(edge.must(['reconcile'])).toBe('unchanged: maps and ledger are equal\n');
+});
+
+test.each([
+  ['ten years ahead', 3_650 * 86_400_000],
+  ['ten years back', -3_650 * 86_400_000],
+])('an import in the middle of which the clock is stepped %s has the ends that were asked for', async (_, offsetMs) => {
+  const clock = new WallClock(edge.lab);
+  const targets = ['192.0.2.41', '192.0.2.42'];
+  edge.must(['unblock', '--within', '192.0.2.40/30', '--yes']);
+  edge.must(['block', '192.0.2.41', '--for', '5m']);
+  const argv = edge.argv(['import', '-', '--for', '2h'], { environment: clock.environment });
+  const child = edge.lab.spawn(edge.namespace, argv, { stdio: ['pipe', 'ignore', 'inherit'] });
+  // More than a pipe holds: who has taken it has begun.
+  await new Promise<void>((resolve) => child.stdin?.write(`${'# nothing\n'.repeat(50_000)}`, () => resolve()));
+  clock.step(offsetMs);
+  const inAnHour = new Date(clock.now() - offsetMs + 3_600_000).toISOString();
+  child.stdin?.end(`${targets.join('\n')}\n{"target":"192.0.2.43","ends_at":"${inAnHour}"}\n`);
+  await ended(child);
+  expect(child.exitCode).toBe(0);
+  const seconds = [...targets, '192.0.2.43'].map((target) => heldIn(edge.lab.pinDir).get(target)?.dropSeconds ?? 0);
+  for (const [index, asked] of [7200, 7200, 3600].entries()) {
+    expect(seconds[index]).toBeLessThanOrEqual(asked);
+    expect(seconds[index]).toBeGreaterThan(asked - 60);
+  }
 });
 
 test.each([

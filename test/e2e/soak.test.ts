@@ -48,7 +48,7 @@ describe('the soak', () => {
       spoil(list);
       list.close();
     };
-    const { failures } = await soak(60, 7, { betray, isQuiet: true, stepsBetween: 2 });
+    const { failures } = await soak(60, 7, { betray, isQuiet: true, isCalm: true, stepsBetween: 2 });
     expect(failures.length).toBeGreaterThan(0);
     expect(failures.some((failure) => words.test(failure))).toBe(true);
   });
@@ -57,6 +57,10 @@ describe('the soak', () => {
 describe('the model', () => {
   const at = 1_000_000;
   const hour = { earliest: at + 3_600_000, latest: at + 3_601_000 };
+  const forEver = { earliest: Number.POSITIVE_INFINITY, latest: Number.POSITIVE_INFINITY };
+  const byFeed = model.blocked(model.noClaims, 'feed', forEver, true);
+  const byHand = model.blocked(model.noClaims, 'hand', hour, true);
+  const unblocked = model.withdrawn(byHand, ['hand', 'policy'], true);
   const both = (claims: model.Claims) => [model.mustDrop(claims, at), model.mustPass(claims, at)];
 
   test.each<[string, model.Claims, [drop: boolean, pass: boolean]]>([
@@ -93,6 +97,26 @@ describe('the model', () => {
       model.blocked(model.noClaims, 'hand', { earliest: at, latest: at }, true),
       [false, false],
     ],
+    ['a block whose ledger was begun anew', model.rebuilt(byHand), [true, false]],
+    ['nothing, in a ledger begun anew', model.rebuilt(unblocked), [false, true]],
+    [
+      "a hand's unblock when nobody knows whose the block was",
+      model.withdrawn(model.rebuilt(byFeed), ['hand', 'policy'], true),
+      [false, false],
+    ],
+    [
+      'an unblock of all when nobody knows whose the block was',
+      model.withdrawn(model.rebuilt(byFeed), model.owners, true),
+      [false, true],
+    ],
+    ['what was unblocked before the log was lost', model.rolledBack(unblocked, hour.latest, true), [false, false]],
+    ['what was never blocked when the log was lost', model.rolledBack(unblocked, 0, false), [false, true]],
+    ['a block before the log was lost', model.rolledBack(byHand, hour.latest, false), [true, false]],
+    ['a block after an unblock when the log was lost', model.rolledBack(byHand, hour.latest, true), [false, false]],
+    ['an end that the clock has passed over a boot', model.moved(byHand, -7_200_000, -7_200_000), [false, true]],
+    ['for ever, whatever the clock did over a boot', model.moved(byFeed, -7_200_000, -7_200_000), [true, false]],
+    ['what was seen in the ledger', model.observed({ policy: hour.earliest }), [true, false]],
+    ['what was seen not to be there', model.observed({}), [false, true]],
   ])('%s', (_, claims, expected) => {
     expect(both(claims)).toEqual(expected);
   });

@@ -10,7 +10,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { type FaultName, faults } from '../../src/fault.ts';
-import { differences, dropped, type Edge, type EdgeOptions, heldIn, openEdge, type Ways } from './edge.ts';
+import { differences, dropped, type Edge, type EdgeOptions, heldIn, openEdge, type Ways, wantedIn } from './edge.ts';
 import type { Step } from './fixtures/automatic.ts';
 
 export interface Wanted {
@@ -133,9 +133,10 @@ function sourceOf(target: string): string {
   return address.endsWith('::') ? `${address}9` : address.replace(/\d+$/, (n) => `${+n + 9}`);
 }
 
-/** What is not as the model says, in words. */
-function wrongs({ lab }: Edge, model: Witness['model']): string[] {
+/** What is not as the model says, in words: in the maps, in the ledger, on the wire. */
+function wrongs({ lab, stateDir }: Edge, model: Witness['model']): string[] {
   const held = heldIn(lab.pinDir);
+  const written = wantedIn(stateDir);
   const wrong: string[] = [];
   for (const [target, wanted] of model) {
     const is = held.get(target);
@@ -143,6 +144,8 @@ function wrongs({ lab }: Edge, model: Witness['model']): string[] {
       if (is !== undefined) wrong.push(`${target} came back`);
       continue;
     }
+    // What was acknowledged is in the ledger too, before a reconcile could adopt it: with whose it is, and why.
+    if (!written.has(target)) wrong.push(`${target} is not in the ledger`);
     const seconds = is === undefined ? 0 : wanted.mode === 'enforce' ? is.dropSeconds : is.countSeconds;
     const passed = (performance.now() - wanted.at) / 1000;
     const left = (of: number | null) => (of === null ? Number.POSITIVE_INFINITY : of - passed);
