@@ -60,7 +60,7 @@ OBJECT := dist/falcodrop.bpf.o
 ADDON := build/Release/falcodrop.node
 LAYOUT := $(STATE)/layout
 
-.PHONY: help build test test-nodes sanitize lint format demo fuzz soak clean distclean deps
+.PHONY: help build test test-nodes sanitize mutants lint format demo fuzz soak bench clean distclean deps
 
 help: ## this list
 	@echo 'falcodrop: Falco sees the attack, falcodrop drops the attacker at the NIC driver'
@@ -102,6 +102,9 @@ fuzz: build $(STATE)/packages-test $(STATE)/packages-fuzz ## minutes (FUZZ_SECON
 
 soak: build $(STATE)/packages-test ## an hour (SOAK_SECONDS) of hands, kills, reboots and faults under a flood: nothing lost
 	$(Q)$(NODE) scripts/soak/soak.ts
+
+bench: build $(STATE)/packages-test ## every figure of bench/README.md anew, some minutes (B=bench/lock.ts: one of them)
+	$(Q)for each in $(or $(B),bench/lock.ts bench/offenders.ts); do echo "$$each"; $(NODE) $$each; done
 
 deps: $(STATE)/packages-build $(NODE_STAMP) $(NPM_STAMP) ## what the build needs: packages, Node, npm packages
 

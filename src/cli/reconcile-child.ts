@@ -22,7 +22,7 @@ export async function runReconcile(call: Call, signal?: AbortSignal): Promise<Re
   const [, script = ''] = process.argv;
   const file = namedConfig(call);
   const named = file === undefined ? [] : ['--config', file];
-  const child = spawn(process.execPath, [script, 'reconcile', ...named], {
+  const child = spawn(process.execPath, [...process.execArgv, script, 'reconcile', ...named], {
     env: call.environment,
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   });

@@ -5,7 +5,7 @@ import { FalcodropError } from '../errors.ts';
 import type { Hand } from './hand.ts';
 
 /** How long a slice should hold the lock: never over 30 ms, so that most is left for what comes in between (a busy CPU, GC). */
-const aimMs = 4;
+const aimMs = 3;
 const leastAtOnce = 32;
 const firstAtOnce = 64;
 

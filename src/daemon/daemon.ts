@@ -216,6 +216,9 @@ function factCounts(facts: HostReading): Record<string, unknown> {
   };
 }
 
+/** Between a block and its verification: each takes the lock and looks at the pins again, which many blocks share. */
+const gatherMs = 5;
+
 interface Settler {
   readonly soon: () => void;
   /** Resolves when it was tried: true when all so far is durable, also what failed before and was mended since. */
@@ -245,7 +248,7 @@ function settler(blocklist: Pick<Blocklist, 'settle'>, onError: (error: unknown)
     soon: () => {
       if (isDue) return;
       isDue = true;
-      setImmediate(() => void now());
+      setTimeout(() => void now(), gatherMs);
     },
     failures: () => failures,
     mended: (count) => {
