@@ -24,8 +24,9 @@ enum block_owner {
 	OWNER_HAND = 1 << 0,
 	OWNER_POLICY = 1 << 1,
 	OWNER_FEED = 1 << 2,
-	/* Of an entry that has ended: it was unblocked, and the ledger could not be told yet. The other
-	 * bits say whose claims were meant, count_until says when. Gone once the entry lives again. */
+	/* Of an entry that has ended: it was unblocked, and the ledger could not be told yet. The
+	 * other bits say whose claims were meant, count_until says when. Gone once the entry lives
+	 * again. */
 	OWNER_WITHDRAWN = 1 << 7,
 };
 
