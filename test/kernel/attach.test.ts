@@ -245,12 +245,18 @@ describe('attach', () => {
         seconds: null,
         cause: byTest,
       });
-      const link = bpftool<{ id: number }[]>(lab, 'link', 'show').map(({ id }) => id);
+      const link = () => {
+        const { id, ifindex } = native().linkHolding(lab.ifindex(null, a)) ?? expect.fail('no link holds it');
+        const pinned = bpftool<{ id: number }>(lab, 'link', 'show', 'pinned', `${lab.pinDir}/links/if${ifindex}`);
+        return [id, pinned.id];
+      };
+      const before = link();
+      expect(before[0]).toBe(before[1]);
       const [second] = lab.attach(null, [a], { script });
       expect(second).toMatchObject({ status: 'replaced', attachment: { slot: 0, mode: first?.attachment.mode } });
       expect(second?.attachment.programId).not.toBe(first?.attachment.programId);
       expect(xdpOf(a).programId).toBe(second?.attachment.programId);
-      expect(bpftool<{ id: number }[]>(lab, 'link', 'show').map(({ id }) => id)).toEqual(link);
+      expect(link()).toEqual(before);
       expect([...list.entries()]).toHaveLength(1);
       list.close();
       expect(lab.attach(null, [a], { script })).toMatchObject([{ status: 'unchanged' }]);
