@@ -1027,6 +1027,8 @@ class Soak {
   #change(names: readonly string[], change: (claims: model.Claims) => model.Claims, at: number): void {
     for (const name of names) {
       const state = this.#stateOf(name);
+      // What had ended by then has begun anew.
+      if (!model.mustDrop(state.claims, at)) state.since = null;
       state.claims = change(state.claims);
       state.past = Math.max(state.past, model.latestOf(state.claims));
       if (state.since === null && !state.isLoose && !this.#isOpen && model.mustDrop(state.claims, at)) state.since = at;
