@@ -170,7 +170,11 @@ async function choose({ answer }: Call, choices: readonly (readonly string[])[])
   } finally {
     lines.close();
   }
-  throw new FalcodropError('declined', 'that is none of them; nothing was done');
+  throw new FalcodropError(
+    'declined',
+    'that is none of them; nothing was done',
+    'answer with a name or a number of the list, or give --interface',
+  );
 }
 
 interface AllowPlan {

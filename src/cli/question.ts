@@ -24,5 +24,5 @@ export async function ask(call: Call, question: string): Promise<void> {
   } finally {
     lines.close();
   }
-  throw new FalcodropError('declined', 'nothing was done');
+  throw new FalcodropError('declined', 'nothing was done', 'answer y, or give --yes');
 }
