@@ -528,7 +528,8 @@ describe('the names in JSON', () => {
   ];
 
   const claim = [
-    ...['owner', 'mode', 'ends_at', 'ends_in_seconds', 'drop_seconds', 'count_seconds', 'begun_at'],
+    ...['owner', 'mode', 'ports', 'ends_at_if_confirmed', 'ends_at', 'ends_in_seconds', 'drop_seconds'],
+    ...['count_seconds', 'begun_at'],
     ...['rule', 'policy', 'reason', 'by'],
   ];
   const by = ['verb', 'login_uid', 'uid', 'sudo_user', 'tty', 'ssh_client'];
@@ -584,15 +585,27 @@ describe('the names in JSON', () => {
         'why',
       ],
       attach: ['interface', 'ifindex', 'status', 'xdp', 'slot', 'program_id', 'restored', 'notes'],
-      block: ['target', 'status', ...entry.slice(1), 'notes'],
-      list: [...entry, 'claims', 'allowed_by'],
+      block: ['target', 'status', ...entry.slice(1), 'ports', 'notes'],
+      list: [...entry, 'ports', 'claims', 'allowed_by'],
       'list.claims': claim,
       'list.claims.by': by,
       show: ['target', 'verdict', 'decided_by', 'mode', 'entries', 'entries_inside', 'allows', 'interfaces'],
-      'block --dry-run': ['target', 'would', 'mode', 'ends_at', 'ends_in_seconds', 'notes'],
-      export: ['target', 'owner', 'mode', 'ends_at', 'begun_at', 'reason'],
+      'block --dry-run': ['target', 'would', 'mode', 'ports', 'ends_at', 'ends_in_seconds', 'notes'],
+      export: ['target', 'owner', 'mode', 'ports', 'ends_at', 'begun_at', 'reason'],
       history: [
-        ...['id', 'at', 'action', 'target', 'count', 'owner', 'mode', 'ends_at', 'mode_before', 'ends_at_before'],
+        ...[
+          'id',
+          'at',
+          'action',
+          'target',
+          'count',
+          'owner',
+          'ports',
+          'mode',
+          'ends_at',
+          'mode_before',
+          'ends_at_before',
+        ],
         ...['rule', 'policy', 'reason', 'detail', 'by', 'cause', 'alert'],
       ],
       'import --dry-run': ['target', 'owner', 'mode', 'would', 'ends_at'],
@@ -613,7 +626,7 @@ describe('the names in JSON', () => {
       ],
       backup: ['file', 'bytes', 'claims', 'history'],
       restore: ['file', 'status', 'claims', 'history', 'claims_before', 'history_before', 'dry_run'],
-      'show.entries': [...entry, 'claims', 'seen_by_xdp'],
+      'show.entries': [...entry, 'ports', 'claims', 'seen_by_xdp'],
       status: [
         'pin_dir',
         'format',
