@@ -141,7 +141,7 @@ describe('map dump', () => {
     edge.must(['block', '203.0.113.66', '--for', '1h']);
     put('scopes', u32(3), encodeScope(parsePorts('tcp/22,udp/53')));
     put('blocked_v4', address('203.0.113.67'), block({ scope: 3, owners: 2 }));
-    put('blocked_v4', address('203.0.113.68'), block({ prefixLength: 0, owners: 0x80, action: 9 }));
+    put('blocked_v4', address('203.0.113.68'), block({ prefixLength: 0, owners: 0x40, action: 9 }));
     put('blocked_v4', address('203.0.113.69'), block({ scope: 0xffff, owners: 0 }));
     const reserved = block();
     reserved[layout.block.members.reserved[0]] = 1;
