@@ -187,8 +187,8 @@ test('a ledger that the service has forged can neither lengthen nor make nor cha
   // Rows as it could write them.
   const database = new Database(ledgerFile());
   const forge = database.prepare(
-    `INSERT INTO claims (target, owner, drop_end, count_end, scope, begun, cause) VALUES (?, ?, ?, 0, 0, 1, 1)
-     ON CONFLICT (target, owner) DO UPDATE SET drop_end = excluded.drop_end`,
+    `INSERT INTO claims (target, owner, ports, drop_end, count_end, begun, cause) VALUES (?, ?, '', ?, 0, 1, 1)
+     ON CONFLICT (target, owner, ports) DO UPDATE SET drop_end = excluded.drop_end`,
   );
   for (const [target, owner] of [
     [lengthened, 'hand'],
