@@ -2,6 +2,7 @@
 import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { migrations } from '../../src/blocklist/ledger/migrations.ts';
 import { differences, wantedIn } from './edge.ts';
 import { families } from './families.ts';
 import { openWitness, type Witness } from './witness.ts';
@@ -44,7 +45,7 @@ describe('the ledger’s file', () => {
     // The copy is one on which the version before starts.
     const copy = join(witness.edge.lab.directory, `copy-${point}`);
     mkdirSync(copy, { mode: 0o770 });
-    copyFileSync(join(stateDir, 'ledger.db.v1'), join(copy, 'ledger.db'));
+    copyFileSync(join(stateDir, `ledger.db.v${migrations.length}`), join(copy, 'ledger.db'));
     expect(wantedIn(copy).size).toBe(claims);
   });
 

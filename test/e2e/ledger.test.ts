@@ -13,6 +13,7 @@ import {
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { migrations } from '../../src/blocklist/ledger/migrations.ts';
 import { ended, until } from '../kernel/lab.ts';
 import { differences, dropped, type Edge, heldIn, openEdge, wantedIn } from './edge.ts';
 
@@ -163,7 +164,7 @@ const passing: readonly (readonly [name: string, options: string | undefined, co
     'ledger_newer',
     {
       make: ({ path }) => database(path, 'PRAGMA user_version = 99'),
-      mend: ({ path }) => database(path, 'PRAGMA user_version = 1'),
+      mend: ({ path }) => database(path, `PRAGMA user_version = ${migrations.length}`),
     },
   ],
   [
