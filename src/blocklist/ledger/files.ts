@@ -66,6 +66,7 @@ export function prepareState(stateDir: string, service: Service, { create = true
     if (mayMake) makeDirectory(stateDir, service);
     checkDirectory(stateDir, service);
     checkFiles(path, service);
+    followMode(path);
     if (isRoot() && service.uid !== rootUid) for (const suffix of ledgerSuffixes) handOver(`${path}${suffix}`, service);
     if (statusOf(path) === null) {
       if (!mayMake) throw ledgerError('ledger_missing', path);
@@ -132,6 +133,33 @@ function handOver(path: string, service: Service): void {
     fchmodSync(descriptor, fileMode);
   } finally {
     closeSync(descriptor);
+  }
+}
+
+/**
+ * SQLite gives the files beside the database the mode that it had then. Where it was read-only for a time they would stay so, and
+ * nobody could write it any more.
+ */
+function followMode(path: string): void {
+  const main = statusOf(path);
+  for (const suffix of ['-wal', '-shm']) {
+    const beside = statusOf(`${path}${suffix}`);
+    if (main === null || beside === null || ((main.mode ^ beside.mode) & 0o777) === 0) continue;
+    if (!isRoot() && beside.uid !== process.geteuid?.()) continue;
+    let descriptor: number;
+    try {
+      descriptor = openSync(`${path}${suffix}`, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    } catch (error) {
+      // The last who had the database open has closed it.
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') continue;
+      throw error;
+    }
+    try {
+      const status = fstatSync(descriptor);
+      if (status.isFile() && status.nlink === 1) fchmodSync(descriptor, main.mode & 0o777);
+    } finally {
+      closeSync(descriptor);
+    }
   }
 }
 

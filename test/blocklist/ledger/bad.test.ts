@@ -42,6 +42,21 @@ describe('a bad ledger', () => {
     expect(openLedger(stateDir).isNew).toBe(true);
   });
 
+  test('that was read-only for a time has a log that can be written again', () => {
+    const stateDir = filled(1);
+    const path = ledgerPath(stateDir);
+    // Of the time when it was: SQLite makes them with its mode.
+    const still = openLedger(stateDir);
+    const modes = (): number[] => ['', '-wal', '-shm'].map((suffix) => statSync(`${path}${suffix}`).mode & 0o777);
+    for (const suffix of ['-wal', '-shm']) chmodSync(`${path}${suffix}`, 0o440);
+    openLedger(stateDir).close();
+    expect(modes()).toEqual([0o660, 0o660, 0o660]);
+    chmodSync(path, 0o440);
+    openLedger(stateDir).close();
+    expect(modes()).toEqual([0o440, 0o440, 0o440]);
+    still.close();
+  });
+
   test.each([-1, 2 ** 60, 0.5])('with an end that nobody wrote, %s', (end) => {
     const stateDir = filled(3);
     const database = new Database(ledgerPath(stateDir));
