@@ -105,6 +105,8 @@ export class Blocklist {
   /** Automatic blocks not yet seen under the lock, by target; of one owner's in one mode the longest. */
   #unsettled = new Map<string, Map<string, Pending>>();
   #settling: Promise<void> | null = null;
+  /** Claims that this process has written down, or will. */
+  readonly #told = new Set<string>();
   #heldMs = 0;
 
   /** Throws `pin_dir_missing`, `not_permitted`, `layout_mismatch`. Adopts whatever is pinned: the maps are the truth. */
@@ -213,7 +215,11 @@ export class Blocklist {
       this.#remember(wish, ends);
       return 'blocked';
     }
-    if (this.#isLongEnough(wish, ends)) return 'unchanged';
+    if (this.#isLongEnough(wish, ends)) {
+      // In the map by a process that may have died before it wrote it down: once more is no harm.
+      if (!this.#told.has(claimName(wish))) this.#remember(wish, ends);
+      return 'unchanged';
+    }
     const lock = this.#tryLock();
     if (lock === null) {
       this.#remember(wish, ends);
@@ -508,6 +514,8 @@ export class Blocklist {
   }
 
   #remember(wish: Wish, ends: Ends): void {
+    if (this.#told.size >= mostTold) this.#told.clear();
+    this.#told.add(claimName(wish));
     const target = formatPrefix(wish.target);
     let ofTarget = this.#unsettled.get(target);
     if (ofTarget === undefined) {
@@ -702,6 +710,13 @@ function hasClaims(book: Book, target: Prefix): boolean {
     if (!(error instanceof FalcodropError)) throw error;
     return true;
   }
+}
+
+/** Names of claims kept; forgetting them costs an event of the ledger each. */
+const mostTold = 65_536;
+
+function claimName({ target, owner, mode }: Wish): string {
+  return `${formatPrefix(target)} ${owner} ${mode}`;
 }
 
 /** Nothing more fits: the map, or the rows of ports. */
