@@ -57,6 +57,7 @@ const shape = (text: string): string =>
     .replaceAll(/#(?:[-:.,/ ]#)+/g, '#')
     .replaceAll(/ ?\b(?:[smhdw]|ms|[kMG]?i?B)\b/g, '')
     .replaceAll(/[ \t]+/g, ' ')
+    .replaceAll(/#(?: #)+/g, '#')
     .trim();
 
 test('every command answers as the page says', { timeout: 300_000 }, () => {
