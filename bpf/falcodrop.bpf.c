@@ -32,7 +32,7 @@ struct packet {
 	__u32 ip;     /* offset of the IP header: a number, for pointers would split the verifier's
 			 states */
 	__u32 family;
-	struct cidr_v6 source; /* for IPv4 the first eight bytes are a struct cidr_v4 */
+	struct cidr_v6 source; /* for IPv4 its first bytes are a struct cidr_v4 */
 };
 
 static __always_inline void count(enum count_kind kind, __u32 length)
@@ -227,15 +227,48 @@ static __always_inline void hit(struct xdp_md *ctx, const struct packet *packet,
 }
 
 /*
- * The exact address, then the prefixes from the longest to the widest. Only a live enforcing entry
- * ends the search: what has expired is passed over, what monitors counts and is passed over.
- * The clock is read when there is an entry and allows are asked at the first live one, so that
- * clean traffic pays for neither. Read anew for each entry: a time carried from round to round
- * gives the verifier ten times as many states.
+ * What one entry of the source says, after what a longer one said. PASS_CLEAN, PASS_OTHER_PORT and
+ * PASS_MONITORED let the search go on: what has expired or is for other ports is passed over, what
+ * monitors counts and is passed over. Allows are asked at the first live one. Not static, so that
+ * the verifier goes through it once and not in every round of the search.
  */
-static __always_inline enum count_kind verdict(struct xdp_md *ctx, struct packet *packet,
-					       const __u32 family, const struct settings *set,
-					       __u32 mode)
+__attribute__((noinline)) int entry(struct xdp_md *ctx, const struct packet *packet,
+				    struct block *block, __u32 mode, int before)
+{
+	const struct settings *set = bpf_map_lookup_elem(&settings, &zero);
+	__u64 now = drop_clock();
+	enum count_kind kind;
+
+	if (!packet || !block || !set || !is_live(block, now))
+		return before;
+	if (block->scope && !is_in_scope(ctx, packet, block->scope))
+		return before == PASS_CLEAN ? PASS_OTHER_PORT : before;
+	if (before != PASS_MONITORED) {
+		if (packet->family == 4 ? is_allowed_v4(&packet->source)
+					: is_allowed_v6(&packet->source))
+			return PASS_ALLOWED;
+		if (set->never_drop[0].protocol && is_never_dropped(ctx, packet))
+			return PASS_NEVER_DROP;
+	}
+	kind = now >= block->drop_until                                   ? PASS_MONITORED
+	       : mode == MODE_MONITOR                                     ? PASS_MODE_MONITOR
+	       : block->prefix_length == (packet->family == 4 ? 32 : 128) ? DROP_ADDRESS
+									  : DROP_PREFIX;
+	hit(ctx, packet, block, kind, now, set->sampling);
+	return kind;
+}
+
+static __always_inline bool goes_on(int kind)
+{
+	return kind == PASS_CLEAN || kind == PASS_OTHER_PORT || kind == PASS_MONITORED;
+}
+
+/*
+ * The exact address, then the prefixes from the longest to the widest, until an entry ends the
+ * search. Clean traffic pays for the lookups and nothing more: no clock, no allows.
+ */
+static __always_inline int verdict(struct xdp_md *ctx, struct packet *packet, const __u32 family,
+				   __u32 mode)
 {
 	const __u32 bits = family == 4 ? 32 : 128;
 	const __u32 hint = family == 4 ? PREFIXES_V4 : PREFIXES_V6;
@@ -244,33 +277,14 @@ static __always_inline enum count_kind verdict(struct xdp_md *ctx, struct packet
 	const struct hints *known = bpf_map_lookup_elem(&hints, &zero);
 	int next = known && (known->prefixes & hint) ? (int)bits : -1;
 	struct block *block = bpf_map_lookup_elem(addresses, packet->source.address);
-	enum count_kind kind = PASS_CLEAN;
-	__u64 now;
+	int kind = PASS_CLEAN;
 	__u32 i;
 
 	for (i = 0; i <= bits + 1; i++) {
 		if (block) {
-			now = drop_clock();
-			if (is_live(block, now) && block->scope &&
-			    !is_in_scope(ctx, packet, block->scope)) {
-				if (kind == PASS_CLEAN)
-					kind = PASS_OTHER_PORT;
-			} else if (is_live(block, now)) {
-				if (kind != PASS_MONITORED &&
-				    (family == 4 ? is_allowed_v4(&packet->source)
-						 : is_allowed_v6(&packet->source)))
-					return PASS_ALLOWED;
-				if (kind != PASS_MONITORED && set->never_drop[0].protocol &&
-				    is_never_dropped(ctx, packet))
-					return PASS_NEVER_DROP;
-				kind = now >= block->drop_until       ? PASS_MONITORED
-				       : mode == MODE_MONITOR         ? PASS_MODE_MONITOR
-				       : block->prefix_length == bits ? DROP_ADDRESS
-								      : DROP_PREFIX;
-				hit(ctx, packet, block, kind, now, set->sampling);
-				if (kind != PASS_MONITORED)
-					return kind;
-			}
+			kind = entry(ctx, packet, block, mode, kind);
+			if (!goes_on(kind))
+				break;
 		}
 		block = next_prefix(trie, &packet->source, &next, LENGTH_OF_BLOCK);
 		if (!block)
@@ -336,8 +350,8 @@ static __always_inline enum count_kind judge(struct xdp_md *ctx, struct packet *
 	}
 	if (malformed)
 		count(ALSO_MALFORMED, packet->length);
-	return parsed == PARSED_IPV4 ? verdict(ctx, packet, 4, now, mode)
-				     : verdict(ctx, packet, 6, now, mode);
+	return parsed == PARSED_IPV4 ? verdict(ctx, packet, 4, mode)
+				     : verdict(ctx, packet, 6, mode);
 }
 
 SEC("xdp")

@@ -7,7 +7,7 @@ import { comparePrefixes, covers, maskPrefix, type Prefix } from '../address/pre
 import { FalcodropError } from '../errors.ts';
 import { fault } from '../fault.ts';
 import { monotonicNs, secondsLeft } from './clock.ts';
-import { forEver, layout, trieKey } from './layout.ts';
+import { forEver, layout, splitTrieKey, trieKey } from './layout.ts';
 import { isNativeError } from './native.ts';
 import type { PinnedSet } from './set.ts';
 
@@ -39,10 +39,7 @@ export function coveringAllows(set: PinnedSet, target: Prefix, now: bigint = mon
   const trie = set.map(nameOf(address.family), true);
   const found: Allow[] = [];
   for (let length = target.length; length >= 0; ) {
-    const key = Buffer.alloc(4 + address.bytes.length);
-    key.writeUInt32LE(length, 0);
-    key.set(address.bytes, 4);
-    const value = trie.lookup(key);
+    const value = trie.lookup(trieKey({ address, length }));
     if (value === null) break;
     const at = Math.min(value.readUInt8(prefix_length[0]), length);
     const seconds = secondsLeft(value.readBigUInt64LE(until[0]), now);
@@ -63,10 +60,11 @@ export function readAllows(set: PinnedSet, readOnly = true): AllowEntry[] {
     for (let key = trie.nextKey(null); key !== null; key = trie.nextKey(key)) {
       const value = trie.lookup(key);
       if (value === null) continue;
-      const length = key.readUInt32LE(0);
+      const { bytes, length } = splitTrieKey(key);
+      if (length > bitsOf(family)) continue; // another tool's: no packet meets it
       const isOurs = value.readUInt8(prefix_length[0]) === length;
       found.push({
-        prefix: networkOf(family, key.subarray(4), length),
+        prefix: networkOf(family, bytes, length),
         until: isOurs ? value.readBigUInt64LE(until[0]) : 0n,
       });
     }

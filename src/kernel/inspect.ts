@@ -4,11 +4,10 @@
  */
 import { lstatSync, readdirSync, readlinkSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
-import type { Address } from '../address/address.ts';
 import type { Prefix } from '../address/prefix.ts';
 import { FalcodropError } from '../errors.ts';
 import { u32 } from './attach.ts';
-import { block_owner, count_kind, layout, MAX_SCOPES, MAX_SLOTS } from './layout.ts';
+import { block_owner, count_kind, layout, MAX_SCOPES, MAX_SLOTS, splitTrieKey } from './layout.ts';
 import { type BpfMap, isNativeError, type MapInfo, native, type ProgramInfo } from './native.ts';
 import { notReachable, type PinPaths, requirePins } from './pins.ts';
 import type { BlockMapName } from './set.ts';
@@ -254,6 +253,8 @@ export function* rawEntries(opened: BpfMap): Generator<RawEntry> {
 export type Oddity =
   /** The value's prefix length is not the key's: the XDP program goes on from it, and passes over wider prefixes. */
   | 'prefix_length'
+  /** A prefix longer than an address: no packet meets it. */
+  | 'too_long'
   /** A whole address in a trie: it belongs into the hash. */
   | 'whole_address'
   | 'host_bits'
@@ -293,10 +294,10 @@ export function allowOddities(family: 4 | 6, { key, value }: RawEntry): Oddity[]
 
 function keyOddities(trie: boolean, family: 4 | 6, key: Buffer): { readonly length: number; oddities: Oddity[] } {
   const bits = family === 4 ? 32 : 128;
-  const length = trie ? key.readUInt32LE(0) : bits;
-  const bytes = trie ? key.subarray(4) : key;
+  const { bytes, length } = trie ? splitTrieKey(key) : { bytes: key, length: bits };
   const oddities: Oddity[] = [];
-  if (trie && length >= bits) oddities.push('whole_address');
+  if (length > bits) oddities.push('too_long');
+  else if (trie && length === bits) oddities.push('whole_address');
   if (hasHostBits(bytes, length)) oddities.push('host_bits');
   if (
     family === 6 &&
@@ -319,8 +320,8 @@ function isZero(bytes: Buffer, [offset, size]: readonly [number, number]): boole
 /** As it lies there: host bits stay, an IPv4-mapped address too. */
 export function rawTarget(trie: boolean, family: 4 | 6, key: Buffer): Prefix {
   const bits = family === 4 ? 32 : 128;
-  const address: Address = { family, bytes: Uint8Array.from(trie ? key.subarray(4) : key) };
-  return { address, length: trie ? Math.min(bits, key.readUInt32LE(0)) : bits };
+  const { bytes, length } = trie ? splitTrieKey(key) : { bytes: key, length: bits };
+  return { address: { family, bytes: Uint8Array.from(bytes) }, length: Math.min(bits, length) };
 }
 
 /** A pinned link of an interface; its device is gone where `ifindex` is 0. */

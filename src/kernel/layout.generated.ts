@@ -1,7 +1,7 @@
 // Generated from the BPF object by scripts/layout.ts; do not edit.
 // biome-ignore-all format: generated
 
-export const FALCODROP_FORMAT = 2;
+export const FALCODROP_FORMAT = 3;
 export const MAX_SLOTS = 64;
 export const MAX_SCOPES = 256;
 export const SCOPE_PORTS = 16;
@@ -13,7 +13,7 @@ export const layout = {
   allow: { size: 16, members: { until: [0, 8], prefix_length: [8, 1], reserved: [9, 7] } },
   port: { size: 4, members: { protocol: [0, 1], reserved: [1, 1], number: [2, 2] } },
   scope: { size: 64, members: { ports: [0, 64] } },
-  cidr_v4: { size: 8, members: { prefix_length: [0, 4], address: [4, 4] } },
+  cidr_v4: { size: 12, members: { prefix_length: [0, 4], address: [4, 4], reserved: [8, 4] } },
   cidr_v6: { size: 20, members: { prefix_length: [0, 4], address: [4, 16] } },
   hints: { size: 16, members: { skew_ns: [0, 8], prefixes: [8, 4], reserved: [12, 4] } },
   settings: { size: 88, members: { format: [0, 4], mode: [4, 4], deadline: [8, 8], mode_after: [16, 4], sampling: [20, 4], never_drop: [24, 64] } },

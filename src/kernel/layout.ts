@@ -2,7 +2,7 @@
  * Bytes of the maps' keys and values ↔ typed values. Offsets come from the BPF object's BTF (layout.generated.ts).
  * amd64 and arm64 are both little endian; addresses stay in network order.
  */
-import { type Address, bitsOf, fromBytes } from '../address/address.ts';
+import { bitsOf, fromBytes } from '../address/address.ts';
 import type { Port, Ports } from '../address/port.ts';
 import { isHost, type Prefix } from '../address/prefix.ts';
 import { block_owner, layout, NEVER_DROP_PORTS, SCOPE_PORTS } from './layout.generated.ts';
@@ -81,17 +81,31 @@ export function keyOf(target: Prefix): Uint8Array {
   return isHost(target) ? target.address.bytes : trieKey(target);
 }
 
-export function trieKey(target: Prefix): Buffer {
-  const key = Buffer.alloc(4 + target.address.bytes.length);
-  key.writeUInt32LE(target.length, 0);
-  key.set(target.address.bytes, 4);
+export function trieKey({ address, length }: Prefix): Buffer {
+  const { size, members } = address.family === 4 ? layout.cidr_v4 : layout.cidr_v6;
+  const key = Buffer.alloc(size);
+  key.writeUInt32LE(length, members.prefix_length[0]);
+  key.set(address.bytes, members.address[0]);
   return key;
+}
+
+/** Address (no copy) and length of a trie's key. What other tools wrote may be longer than an address: no packet meets that. */
+export function splitTrieKey(key: Buffer): { readonly bytes: Buffer; readonly length: number } {
+  const { prefix_length, address } = (key.length === layout.cidr_v4.size ? layout.cidr_v4 : layout.cidr_v6).members;
+  return {
+    bytes: key.subarray(address[0], address[0] + address[1]),
+    length: key.readUInt32LE(prefix_length[0]),
+  };
 }
 
 /** The inverse of {@link keyOf}; copies, for batch buffers are reused. */
 export function targetOf(key: Buffer, trie: boolean): Prefix {
-  const address: Address = fromBytes(Uint8Array.from(trie ? key.subarray(4) : key));
-  return { address, length: trie ? key.readUInt32LE(0) : bitsOf(address.family) };
+  if (!trie) {
+    const address = fromBytes(Uint8Array.from(key));
+    return { address, length: bitsOf(address.family) };
+  }
+  const { bytes, length } = splitTrieKey(key);
+  return { address: fromBytes(Uint8Array.from(bytes)), length };
 }
 
 const change = layout.change.members;

@@ -24,6 +24,7 @@ import {
   keyOf,
   layout,
   type Settings,
+  splitTrieKey,
   targetOf,
   trieKey,
 } from './layout.ts';
@@ -204,6 +205,7 @@ export class PinnedSet {
     const map = this.blockMap(name);
     const trie = name.includes('cidr');
     const { keySize } = map.info;
+    const longest = name.endsWith('v4') ? 32 : 128;
     let limit = batch;
     let cursor: Buffer | null = null;
     for (;;) {
@@ -218,10 +220,9 @@ export class PinnedSet {
         throw error;
       }
       for (let i = 0; i < slice.count; i++) {
-        yield {
-          target: targetOf(slice.keys.subarray(i * keySize, (i + 1) * keySize), trie),
-          value: decodeBlock(slice.values, i * layout.block.size),
-        };
+        const key = slice.keys.subarray(i * keySize, (i + 1) * keySize);
+        if (trie && splitTrieKey(key).length > longest) continue; // another tool's: no packet meets it
+        yield { target: targetOf(key, trie), value: decodeBlock(slice.values, i * layout.block.size) };
       }
       cursor = slice.cursor;
       if (cursor === null) return;

@@ -380,7 +380,7 @@ describe('maps that are not to be written', () => {
       withPinned(async ({ lab }) => {
         const pin = `${lab.pinDir}/current/${name}`;
         const keySize =
-          { blocked_v4: 4, blocked_v6: 16, blocked_cidr_v4: 8, blocked_cidr_v6: 20, settings: 4 }[name] ?? 4;
+          { blocked_v4: 4, blocked_v6: 16, blocked_cidr_v4: 12, blocked_cidr_v6: 20, settings: 4 }[name] ?? 4;
         const kind = name.includes('cidr') ? 'lpm_trie' : name === 'settings' ? 'array' : 'hash';
         lab.exec(null, 'rm', pin);
         lab.exec(

@@ -95,7 +95,7 @@ test('another format is not touched', () => {
   write(`09${bytes.slice(2)}`);
   expect(run('block', '203.0.113.66', '600')).toEqual({
     status: 1,
-    said: 'the maps have format 9, this client knows 2',
+    said: 'the maps have format 9, this client knows 3',
   });
   write(bytes);
   expect(run('show', '203.0.113.66').status).toBe(0);

@@ -165,17 +165,22 @@ describe('map dump', () => {
     expect(edge.json(0, ['map', 'dump', 'blocked_v4', '--limit', '2']).said).toHaveLength(2);
   });
 
-  test('prefixes whose bits beyond the length are set, whole addresses, IPv4 as IPv6', () => {
+  test('prefixes whose bits beyond the length are set, whole and too long addresses, IPv4 as IPv6', () => {
     const odd = prefix('203.0.113.0/24');
     odd[7] = 77;
     put('blocked_cidr_v4', odd, block({ prefixLength: 24 }));
     put('blocked_cidr_v4', prefix('198.51.100.7/32'), block());
+    // The reserved bytes of the key would be bits 33 and on.
+    const long = prefix('198.51.100.8/32');
+    long[0] = 40;
+    put('blocked_cidr_v4', long, block({ prefixLength: 40 }));
     put('blocked_v6', Buffer.from('00000000000000000000ffffcb007142', 'hex'), block({ prefixLength: 128 }));
     const { said } = edge.json(0, ['map', 'dump', 'blocked_cidr_v4']);
     expect(said.map(({ target, foreign }) => [target, foreign])).toEqual(
       expect.arrayContaining([
         ['203.0.113.77/24', ['host_bits']],
         ['198.51.100.7', ['whole_address']],
+        ['198.51.100.8', ['too_long']],
       ]),
     );
     expect(edge.json(0, ['map', 'dump', 'blocked_v6']).said[0]).toMatchObject({ foreign: ['v4_mapped'] });
@@ -197,7 +202,7 @@ describe('map dump', () => {
   test('every other map', () => {
     change('hints', (value) => value.writeUInt32LE(3, layout.hints.members.prefixes[0]));
     put('scopes', u32(255), encodeScope(parsePorts('sctp/9')));
-    const settings = { format: 2, mode: 1, deadline: 1n, modeAfter: 2, sampling: 0, neverDrop: parsePorts('tcp/22') };
+    const settings = { format: 3, mode: 1, deadline: 1n, modeAfter: 2, sampling: 0, neverDrop: parsePorts('tcp/22') };
     put('settings', u32(0), encodeSettings(settings));
     const allow = Buffer.alloc(layout.allow.size);
     allow.writeBigUInt64LE(forEver);
@@ -209,7 +214,7 @@ describe('map dump', () => {
     expect(dump('scopes')).toEqual([{ row: 255, ports: ['sctp/9'], foreign: [] }]);
     expect(dump('settings')).toEqual([
       {
-        format: 2,
+        format: 3,
         mode: 'monitor',
         deadline_at: null,
         deadline_in_seconds: 0,
@@ -257,7 +262,7 @@ describe('map dump', () => {
 describe('map check', () => {
   test('is content with what attach made, and with what is blocked', () => {
     edge.must(['block', '203.0.113.66', '203.0.113.0/24', '2001:db8:5::/48']);
-    expect(edge.json(0, ['map', 'check']).said).toEqual([{ set, format: 2, ok: true, findings: [] }]);
+    expect(edge.json(0, ['map', 'check']).said).toEqual([{ set, format: 3, ok: true, findings: [] }]);
     expect(edge.must(['map', 'check'])).toContain('as they should be');
   });
 

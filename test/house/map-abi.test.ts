@@ -96,6 +96,18 @@ describe('docs/map-abi.md', () => {
     expect(rows.slice(programs + 1).map(([name, type]) => [name, type])).toEqual(Object.entries(expectedPrograms));
   });
 
+  // A trie's node is: pointers and eight bytes, the key's address, the value. A counter across two cache lines locks the bus.
+  test.each(['cidr_v4', 'cidr_v6'] as const)(
+    "what follows struct %s in a trie's node begins on eight bytes",
+    (name) => {
+      const { size, members } = generated.layout[name];
+      expect((size - members.address[0]) % 8).toBe(0);
+      for (const [offset, bytes] of Object.values(generated.layout.block.members)) {
+        if (bytes === 8) expect(offset % 8).toBe(0);
+      }
+    },
+  );
+
   test('every heading is of something that there is', () => {
     const told = [...page.matchAll(/^### `(struct|enum) (\w+)`/gm)].map(([, kind, name]) => `${kind} ${name}`);
     const there = [...names('struct').map((name) => `struct ${name}`), ...names('enum').map((name) => `enum ${name}`)];

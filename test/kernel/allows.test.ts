@@ -232,11 +232,15 @@ describe('in the kernel', () => {
 
   test('what another tool wrote with a wrong length counts as ended, host bits or not, and is written anew', () => {
     const map = native().openMap(`${edge.lab.pinDir}/current/allowed_cidr_v4`);
-    const key = Buffer.from([24, 0, 0, 0, 192, 0, 2, 77]);
+    const key = Buffer.from([24, 0, 0, 0, 192, 0, 2, 77, 9, 9, 9, 9]);
     const value = Buffer.alloc(16);
     value.writeBigUInt64LE(forEver, 0);
     value.writeUInt8(9, 8);
     map.update(key, value);
+    // Longer than an address: no packet meets it.
+    map.update(Buffer.from([40, 0, 0, 0, 192, 0, 2, 78, 9, 9, 9, 9]), value);
+    expect(withSet((set) => readAllows(set).filter(({ prefix }) => prefix.length > 32))).toEqual([]);
+    map.delete(Buffer.from([40, 0, 0, 0, 192, 0, 2, 78, 9, 9, 9, 9]));
     map.close();
     const found = withSet((set) => readAllows(set).find(({ prefix }) => formatPrefix(prefix) === '192.0.2.0/24'));
     expect(found?.until).toBe(0n);

@@ -191,7 +191,7 @@ describe('attach', () => {
         value: expect.objectContaining({ ...monitor, prefix_length: 128 }),
       });
       expect(dump('blocked_cidr_v4')).toEqual({
-        key: '18000000c6336400',
+        key: '18000000c633640000000000',
         value: expect.objectContaining({ ...enforce, prefix_length: 24 }),
       });
       expect(dump('blocked_cidr_v6')).toEqual({
@@ -201,7 +201,7 @@ describe('attach', () => {
       const [hints] = bpftool<Dumped[]>(lab, 'map', 'dump', 'pinned', `${lab.pinDir}/current/hints`);
       expect(hints?.formatted.value).toMatchObject({ skew_ns: 0, prefixes: 3 });
       const [settings] = bpftool<Dumped[]>(lab, 'map', 'dump', 'pinned', `${lab.pinDir}/current/settings`);
-      expect(settings?.formatted.value).toMatchObject({ format: 2, mode: 0, deadline: 0, mode_after: 0, sampling: 1 });
+      expect(settings?.formatted.value).toMatchObject({ format: 3, mode: 0, deadline: 0, mode_after: 0, sampling: 1 });
     }));
 
   it('several interfaces share the maps, each with a slot; the same twice is one', () =>
