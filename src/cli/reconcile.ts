@@ -88,13 +88,13 @@ export async function reconcileMaps(call: Call): Promise<void> {
   try {
     restored.isNew = hand.ledger?.isNew === true;
     let summary: Summary;
-    const bad = identityOf(stateDir);
     try {
       summary = await reconcile(hand.blocklist, ledgerOf(hand), options);
     } catch (error) {
       if (!isDamaged(error) || isDry) throw error;
       // Some damage is met only where it is read. It makes room for a new one, which learns what the maps hold.
-      const { service } = hand;
+      const { service, ledger } = hand;
+      const bad = ledger?.identity ?? identityOf(stateDir);
       hand.close();
       hand = null;
       setAside(call, { stateDir, service, bad, error });

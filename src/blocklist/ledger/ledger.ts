@@ -460,12 +460,13 @@ export class Ledger {
     }
   }
 
+  /** How an old file failed, a damaged one that a hand has moved aside, says nothing of the one that has its place now. */
   #write<T>(work: (now: Anchor) => T): T {
     return this.#attempt(() => {
       try {
         return this.#connection.write(work) as T;
       } catch (error) {
-        if (!(error instanceof Moved)) throw error;
+        if (!(error instanceof Moved) && identityOf(this.stateDir) === this.#connection.identity) throw error;
         this.#reconnect();
         return this.#connection.write(work) as T;
       }
@@ -475,9 +476,9 @@ export class Ledger {
   /** Nothing was kept of what was written to the old file; who moved it makes the maps known to the new one. */
   #reconnect(): void {
     prepareState(this.stateDir, this.#options.service, this.#options);
-    const fresh = this.#connect();
-    disconnect(this.#connection);
-    this.#connection = fresh;
+    const old = this.#connection;
+    this.#connection = this.#connect();
+    disconnect(old);
   }
 
   *#rows<T>({ sql, values }: Query, read: (row: unknown) => T): Generator<T> {

@@ -48,8 +48,12 @@ function serve(
     }, afterMs);
   };
 
-  /** A damaged ledger makes room for a new one at once; everything else is waited out. */
-  const fail = (error: unknown, bad: string | null): void => {
+  /**
+   * A damaged ledger makes room for a new one at once; everything else is waited out. `found`: the file that was there before. An
+   * open one failed itself, which another may have moved aside since.
+   */
+  const fail = (error: unknown, found: string | null): void => {
+    const bad = ledger === null ? found : ledger.identity;
     ledger?.close();
     ledger = null;
     say({ trouble: told(error) });
@@ -145,25 +149,24 @@ function serve(
   };
 
   const work = (): void => {
-    let bad: string | null = null;
+    let found: string | null = null;
     try {
-      bad = identityOf(stateDir);
+      found = identityOf(stateDir);
       const into = open();
       while (waiting.length > 0) commit(into);
       lastCommit = performance.now();
       if (isClosing) finish();
     } catch (error) {
-      fail(error, bad);
+      fail(error, found);
     }
   };
 
   const idle = (task: (into: Ledger) => void): void => {
     if (ledger === null || isClosing || isTroubled) return;
-    const bad = identityOf(stateDir);
     try {
       task(ledger);
     } catch (error) {
-      fail(error, bad);
+      fail(error, null);
     }
   };
   setInterval(() => idle((into) => into.tick()), tickEveryMs).unref();

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, writeFileSync, writeSync } from 'node:fs';
+import { basename } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Worker } from 'node:worker_threads';
 import Database from 'better-sqlite3';
@@ -180,6 +181,31 @@ describe('the writer', () => {
     const movedAside = expect.stringMatching(/ledger\.db\.bad-\d{8}T\d{6}Z$/) as string;
     expect(opened).toEqual([{ isNew: true, movedAside, deleted: [] }]);
     expect([...openLedger(stateDir).claims()]).toHaveLength(1);
+  });
+
+  test('leaves alone what has taken the place of a damaged ledger that it still holds open', async () => {
+    const stateDir = freshStateDir();
+    const { writer, opened, troubles, hears } = startWriter(stateDir);
+    await hears(1, 0);
+    await writer.post([wish('192.0.2.1', 'hand', forEver)]);
+    // Somebody writes over it, whose log is written back; a hand meets that, moves it aside and begins a new one.
+    const other = new Database(ledgerPath(stateDir));
+    other.pragma('wal_checkpoint(TRUNCATE)');
+    other.close();
+    const damaged = openSync(ledgerPath(stateDir), 'r+');
+    writeSync(damaged, Buffer.alloc(1 << 16, 7), 0, 1 << 16, 0);
+    closeSync(damaged);
+    const aside = moveAside(stateDir, { service: self, bad: identityOf(stateDir), wallMs: noon });
+    const hand = openLedger(stateDir);
+    hand.apply([wish('192.0.2.2', 'hand', forEver)]);
+    await writer.post([wish('192.0.2.3', 'hand', forEver)]);
+    expect([...openLedger(stateDir).claims()].map(({ target }) => formatPrefix(target))).toEqual([
+      '192.0.2.2',
+      '192.0.2.3',
+    ]);
+    expect(readdirSync(stateDir).filter((name) => /bad-[^-]+$/.test(name))).toEqual([basename(aside ?? '')]);
+    expect(opened.at(-1)).toMatchObject({ isNew: true, movedAside: null });
+    expect(troubles).toEqual([]);
   });
 
   test('goes over to another ledger when a hand moved the old one aside', async () => {
