@@ -7,6 +7,7 @@
  * and then removes the old, and a packet in between finds neither; ends change in place (kernel/set.ts `change`).
  */
 
+import { setTimeout as after } from 'node:timers/promises';
 import { bitsOf } from '../address/address.ts';
 import { everyPort } from '../address/port.ts';
 import { formatPrefix, hostPrefix, isHost, maskPrefix, type Prefix } from '../address/prefix.ts';
@@ -94,7 +95,13 @@ interface Pending {
   readonly since: bigint;
   /** For the ledger, of the moment when the map was written. */
   readonly event: WishEvent;
+  /** How often the ledger was asked about it in vain. */
+  readonly asked: number;
 }
+
+/** Under the lock: how long a ledger is waited for, and how often, before it counts as one that can not be asked. */
+const answerMs = 50;
+const mostAsked = 20;
 
 export class Blocklist {
   readonly pinDir: string;
@@ -527,33 +534,48 @@ export class Blocklist {
     if (before !== undefined && lastEnd(before.ends) >= lastEnd(ends)) return;
     const event = eventOf(wish, this.#book.now());
     const since = this.#set.now();
-    ofTarget.set(claim, { wish, ends, since, event: { ...event, unlessWithdrawnSince: event.at ?? 0 } });
+    ofTarget.set(claim, { wish, ends, since, event: { ...event, unlessWithdrawnSince: event.at ?? 0 }, asked: 0 });
+  }
+
+  /** To be settled once more; what was wished meanwhile for longer stays. */
+  #remindOf(pending: Pending): void {
+    const { wish, ends } = pending;
+    const target = formatPrefix(wish.target);
+    const ofTarget = this.#unsettled.get(target) ?? new Map<string, Pending>();
+    this.#unsettled.set(target, ofTarget);
+    const claim = `${wish.owner} ${wish.mode}`;
+    const other = ofTarget.get(claim);
+    if (other === undefined || lastEnd(other.ends) < lastEnd(ends)) ofTarget.set(claim, pending);
   }
 
   async #settleAll(): Promise<void> {
     try {
       // Not in the caller's turn: what ends in it would be forgotten before it is remembered.
       await Promise.resolve();
+      const recorded: Promise<unknown>[] = [];
       while (this.#unsettled.size > 0) {
         const lock = await this.#lock(settlePatienceMs);
         if (lock === null) continue;
-        let events: readonly WishEvent[];
+        let settled: Settled;
         try {
-          events = await this.#settleSlice();
+          settled = await this.#settleSlice();
         } finally {
           lock.release();
         }
         fault('settle.raised');
-        await this.#book.record(events);
+        if (settled.events.length > 0) recorded.push(keep(this.#book.record(settled.events)));
+        if (settled.late === null) await recorded.at(-1);
+        else await this.#answerOrTrouble(settled.late);
         fault('settle.recorded');
       }
+      await Promise.all(recorded);
     } finally {
       this.#settling = null;
     }
   }
 
-  /** Returns what is still to be written down; the lock is not kept for that. */
-  async #settleSlice(): Promise<readonly WishEvent[]> {
+  /** The lock is kept neither for writing it down nor for a ledger that is slow to answer. */
+  async #settleSlice(): Promise<Settled> {
     const events: WishEvent[] = [];
     const missing: Pending[] = [];
     let done = 0;
@@ -574,22 +596,35 @@ export class Blocklist {
       }
       if (++done >= slice) break;
     }
-    await this.#settleMissing(missing);
-    return events;
+    return { events, ...(await this.#settleMissing(missing)) };
   }
 
   /**
    * What was written and is gone: unblocked since, and then it must not come back, or lost with a set that was purged. The
-   * ledger knows; where it can not be asked a drop too many is the lesser evil.
+   * ledger knows; where it can not be asked a drop too many is the lesser evil. An answer that is late is returned, and its
+   * targets are to be settled anew: without the lock it says nothing about what a hand does meanwhile.
    */
-  async #settleMissing(missing: readonly Pending[]): Promise<void> {
-    if (missing.length === 0) return;
-    const events = missing.map(({ event }) => event);
-    const outcomes = this.#book.trouble === null ? await this.#book.record(events) : [];
+  async #settleMissing(missing: readonly Pending[]): Promise<Pick<Settled, 'late'>> {
+    if (missing.length === 0) return { late: null };
+    const answer = keep(this.#book.record(missing.map(({ event }) => event)));
+    const isAsked = this.#book.trouble === null && missing.every(({ asked }) => asked < mostAsked);
+    const outcomes = isAsked ? await Promise.race([answer, after(answerMs, null)]) : [];
+    if (outcomes === null) {
+      for (const pending of missing) this.#remindOf({ ...pending, asked: pending.asked + 1 });
+      return { late: answer };
+    }
     for (const [index, { wish, ends }] of missing.entries()) {
       if (outcomes[index]?.status !== 'void') this.#raise(this.#set, wish.target, ends);
     }
-    if (this.#book.trouble !== null) void Promise.resolve(this.#book.record(events)).catch(() => undefined);
+    return { late: null };
+  }
+
+  async #answerOrTrouble(answer: Promise<unknown>): Promise<void> {
+    let isAnswered = false;
+    const done = answer.finally(() => {
+      isAnswered = true;
+    });
+    while (!isAnswered && this.#book.trouble === null) await Promise.race([done, after(answerMs, null)]);
   }
 
   /**
@@ -646,6 +681,20 @@ export class Blocklist {
       lock.release();
     }
   }
+}
+
+/** What a slice leaves to be done without the lock. */
+interface Settled {
+  readonly events: readonly WishEvent[];
+  /** Of the ledger, about targets that are to be settled once more; null: none is. */
+  readonly late: Promise<unknown> | null;
+}
+
+/** A promise that may be awaited later, or never: its rejection is nobody's until then. */
+function keep<T>(value: Promise<T> | T): Promise<T> {
+  const promise = Promise.resolve(value);
+  promise.catch(() => undefined);
+  return promise;
 }
 
 function tryTake(paths: PinPaths): FileLock | null {

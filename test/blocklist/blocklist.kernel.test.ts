@@ -257,6 +257,65 @@ describe('an automatic block', () => {
       expect(list.covering(parsePrefix('10.0.0.1'))).toMatchObject([{ state: 'enforce' }]);
     }));
 
+  it.each([
+    ['wanted', 'made', 1],
+    ['not wanted any more', 'void', 0],
+  ] as const)('removed, and the ledger is slow to say that it is %s: nobody waits for the lock', (_, status, entries) =>
+    withPinned(async ({ lab, list: { pinDir } }) => {
+      let answer: (() => void) | null = null;
+      const slow: Book = {
+        ...noBook,
+        record: (events) => {
+          const outcomes = events.map(() => ({ status, owners: [], remaining: [] }));
+          if (answer !== null) return outcomes;
+          return new Promise((resolve) => {
+            answer = () => resolve(outcomes);
+          });
+        },
+      };
+      const list = Blocklist.open(pinDir, { book: slow });
+      const release = await holdLock(lab);
+      list.blockAtOnce(wish('10.0.0.1'));
+      list.set.remove(parsePrefix('10.0.0.1'));
+      const settling = list.settle();
+      await release();
+      await until('the ledger to be asked', () => answer !== null);
+      // Another has the lock while nothing is answered.
+      await (await holdLock(lab))();
+      (answer as (() => void) | null)?.();
+      await settling;
+      expect(list.covering(parsePrefix('10.0.0.1'))).toHaveLength(entries);
+      list.close();
+    }),
+  );
+
+  it('removed while the ledger falls into trouble is put back: a drop too many is the lesser evil', () =>
+    withPinned(async ({ lab, list: { pinDir } }) => {
+      let trouble: Error | null = null;
+      const asked: unknown[] = [];
+      const book: Book = {
+        ...noBook,
+        get trouble() {
+          return trouble;
+        },
+        record: (events) => {
+          asked.push(events);
+          return new Promise(() => undefined);
+        },
+      };
+      const list = Blocklist.open(pinDir, { book });
+      const release = await holdLock(lab);
+      list.blockAtOnce(wish('10.0.0.1'));
+      list.set.remove(parsePrefix('10.0.0.1'));
+      void list.settle();
+      await release();
+      await until('the ledger to be asked', () => asked.length === 1);
+      trouble = new Error('the disk is full');
+      await until('the entry', () => list.covering(parsePrefix('10.0.0.1')).length === 1);
+      await (await holdLock(lab))();
+      list.close();
+    }));
+
   it('unblocked by hand before it was settled stays away', () =>
     withPinned(async ({ list }) => {
       list.blockAtOnce(wish('10.0.0.1'));
