@@ -1,6 +1,7 @@
 /**
- * Posts alerts, one a line of stdin, over kept-alive connections, each as fast as it is answered, as a Falco with several
- * outputs would. Prints a line {begun, ended, refused}: CLOCK_MONOTONIC ns, and how many were not taken.
+ * Posts alerts, one a line of stdin, over kept-alive connections: each connection's requests in one write, whose answers are
+ * counted, so that next to nothing of the CPU is the sender's. Prints a line {begun, ended, refused}: CLOCK_MONOTONIC ns, and how
+ * many were not taken.
  * Usage: post.ts HOST PORT CONNECTIONS
  */
 import { once } from 'node:events';
@@ -17,17 +18,31 @@ const sockets = await Promise.all(
     return socket;
   }),
 );
-let refused = 0;
+const shares = sockets.map((_, nth) =>
+  Buffer.from(
+    bodies
+      .filter((__, index) => index % sockets.length === nth)
+      .map(
+        (body) =>
+          `POST /falco HTTP/1.1\r\nHost: ${host}:${port}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+      )
+      .join(''),
+  ),
+);
+let taken = 0;
 const begun = process.hrtime.bigint();
 await Promise.all(
-  sockets.map(async (socket) => {
-    for (let body = bodies.pop(); body !== undefined; body = bodies.pop()) {
-      const head = `POST /falco HTTP/1.1\r\nHost: ${host}:${port}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n`;
-      socket.write(head + body);
-      const [answer] = (await once(socket, 'data')) as [Buffer];
-      if (!/^HTTP\/1.1 2/.test(answer.toString('latin1'))) refused++;
-    }
+  sockets.map(async (socket, nth) => {
+    let said = '';
+    socket.setEncoding('latin1').on('data', (text: string) => {
+      said += text;
+    });
+    const expected = bodies.filter((_, index) => index % sockets.length === nth).length;
+    socket.write(shares[nth] ?? '');
+    while (said.split('HTTP/1.1 ').length - 1 < expected) await once(socket, 'data');
+    taken += said.split('HTTP/1.1 2').length - 1;
     socket.end();
   }),
 );
+const refused = bodies.length - taken;
 process.stdout.write(`${JSON.stringify({ begun: String(begun), ended: String(process.hrtime.bigint()), refused })}\n`);

@@ -89,7 +89,11 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     const { blocklist, book } =
       open === undefined ? openBlocklist(options, logger, closers, onOpen) : { blocklist: open(pinDir), book: null };
     closers.push(() => blocklist.close());
-    const settling = settler(blocklist, (error) => say(error, 'blocks not verified yet'));
+    const settling = settler(
+      blocklist,
+      () => intake.waiting > 0,
+      (error) => say(error, 'blocks not verified yet'),
+    );
     if (open === undefined && !isBrief) closers.push(openRelay({ pinDir, stateDir: options.stateDir, logger }).close);
 
     // A file of its own in the bundle, for it is also what the thread runs.
@@ -219,6 +223,9 @@ function factCounts(facts: HostReading): Record<string, unknown> {
 /** Between a block and its verification: each takes the lock and looks at the pins again, which many blocks share. */
 const gatherMs = 5;
 
+/** While alerts wait to be judged, their drops go first: verification and ledger want as much of the CPU as the judging. */
+const deferMs = 250;
+
 interface Settler {
   readonly soon: () => void;
   /** Resolves when it was tried: true when all so far is durable, also what failed before and was mended since. */
@@ -228,8 +235,12 @@ interface Settler {
   readonly mended: (failures: number) => void;
 }
 
-/** Verifies what was written: once after a slice of alerts, not once an alert. */
-function settler(blocklist: Pick<Blocklist, 'settle'>, onError: (error: unknown) => void): Settler {
+/** Verifies what was written: once after a slice of alerts, not once an alert. `isBusy`: whether there are alerts to judge. */
+function settler(
+  blocklist: Pick<Blocklist, 'settle'>,
+  isBusy: () => boolean,
+  onError: (error: unknown) => void,
+): Settler {
   let isDue = false;
   let failures = 0;
   let mended = 0;
@@ -248,7 +259,11 @@ function settler(blocklist: Pick<Blocklist, 'settle'>, onError: (error: unknown)
     soon: () => {
       if (isDue) return;
       isDue = true;
-      setTimeout(() => void now(), gatherMs);
+      const latest = performance.now() + deferMs;
+      const look = (): void => {
+        setTimeout(() => (isBusy() && performance.now() < latest ? look() : void now()), gatherMs);
+      };
+      look();
     },
     failures: () => failures,
     mended: (count) => {
