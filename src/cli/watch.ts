@@ -270,7 +270,8 @@ const verdictColours: Readonly<Record<DropSample['verdict'], Colour>> = { droppe
 export function sampleLines(sample: DropSample, colour: boolean): string[] {
   const parts = [
     localClock(Date.parse(sample.at)),
-    clean(sample.interface ?? `if${sample.ifindex}`, 20),
+    // A hidden character is six when it is shown.
+    cut(clean(sample.interface ?? `if${sample.ifindex}`, 20), 24),
     sample.protocol,
     `${sample.length}`,
     endpoint(sample.source, sample.source_port),
@@ -291,6 +292,9 @@ export function sampleLines(sample: DropSample, colour: boolean): string[] {
   const last = lines.pop() ?? '';
   return [...lines, last.slice(0, last.length - verdict.length) + paint(verdict, verdictColours[sample.verdict], true)];
 }
+
+const cut = (text: string, longest: number): string =>
+  text.length > longest ? `${text.slice(0, longest - 1)}…` : text;
 
 function endpoint(address: string, port: number | null): string {
   if (port === null) return address;

@@ -170,6 +170,7 @@ describe('its lines', () => {
           expect(text).not.toMatch(/[\p{Cc}\p{Cf}]/u);
         },
       ),
+      { examples: [['2001:db8::1', '2001:db8::2', null, '\u0085'.repeat(15), 48]] },
     );
   });
 
