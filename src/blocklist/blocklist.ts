@@ -17,7 +17,7 @@ import { endAfter } from '../kernel/clock.ts';
 import { type BlockValue, block_owner, isWithdrawn, never, ownerBits, ownerKinds } from '../kernel/layout.ts';
 import { type FileLock, isNativeError, native } from '../kernel/native.ts';
 import { notReachable, type PinPaths, requirePins } from '../kernel/pins.ts';
-import { portsAt, rowOf } from '../kernel/scopes.ts';
+import { hasRows, portsAt, rowOf } from '../kernel/scopes.ts';
 import { type BlockMapName, blockMapNames, PinnedSet } from '../kernel/set.ts';
 import { type Book, kindOf, noBook, type Owner, type Wish } from './claims.ts';
 import { type Entry, entryOf } from './entry.ts';
@@ -380,6 +380,11 @@ export class Blocklist {
       if (ended.length > 0) reaped += await this.#reapSlice(ended);
     }
     return reaped;
+  }
+
+  /** Whether entries are limited to ports: what is narrower than another claim waits in the ledger until that has ended. */
+  limitsPorts(): boolean {
+    return hasRows(this.#set);
   }
 
   close(): void {

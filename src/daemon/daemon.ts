@@ -20,7 +20,7 @@ import { openRelay } from './relay.ts';
 import { cleanText } from './text.ts';
 import { warmUp } from './warm.ts';
 
-export type DaemonBlocklist = Pick<Blocklist, 'blockAtOnce' | 'settle' | 'reap' | 'close'>;
+export type DaemonBlocklist = Pick<Blocklist, 'blockAtOnce' | 'settle' | 'reap' | 'limitsPorts' | 'close'>;
 
 export interface DaemonOptions {
   readonly config: Config;
@@ -35,9 +35,10 @@ export interface DaemonOptions {
   readonly open?: (pinDir: string) => DaemonBlocklist;
   readonly stdin?: Readable;
   readonly log?: Log;
+  readonly reapEveryMs?: number;
 }
 
-const reapEveryMs = 10_000;
+const defaultReapEveryMs = 10_000;
 
 const reconcileEveryMs = 10 * 60_000;
 
@@ -147,11 +148,14 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     }
 
     const reaping = every(
-      reapEveryMs,
+      options.reapEveryMs ?? defaultReapEveryMs,
       async () => {
         await settling.now();
         const reaped = await blocklist.reap();
-        if (reaped > 0) logger.info({ reaped }, 'reaped');
+        if (reaped === 0) return;
+        logger.info({ reaped }, 'reaped');
+        // A claim on some ports may have waited for the end of one on all.
+        if (blocklist.limitsPorts()) reconciling.now();
       },
       (error) => say(error, 'not reaped'),
     );

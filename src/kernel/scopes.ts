@@ -32,6 +32,12 @@ export function portsAt(set: PinnedSet, row: number): Ports {
   return bytes === null ? everyPort : decodeScope(bytes);
 }
 
+/** Whether any row limits something: with none in use no entry can be narrower than what is wished of it. */
+export function hasRows(set: PinnedSet): boolean {
+  for (let row = 1; row < MAX_SCOPES; row++) if (portsAt(set, row).length > 0) return true;
+  return false;
+}
+
 function findRow(set: PinnedSet, ports: Ports): { readonly found: number | null; readonly empty: number | null } {
   let empty: number | null = null;
   for (let row = 1; row < MAX_SCOPES; row++) {

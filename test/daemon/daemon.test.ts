@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { parseConfig } from '../../src/config/load.ts';
 import { runDaemon } from '../../src/daemon/daemon.ts';
+import { until } from '../kernel/lab.ts';
 import { openWire, post } from '../sources/wire.ts';
 import { blocklistDouble, canary, logDouble } from './double.ts';
 
@@ -68,6 +69,38 @@ describe('the daemon', () => {
     await running;
     expect(log.of('stopping')[0]).toMatchObject({ why: name });
     expect(process.listenerCount(name)).toBe(before);
+  });
+
+  test.each([
+    ['limited to ports, reconciles at once: a narrower claim may have waited', true],
+    ['none limited, leaves it to the timer', false],
+  ])('after it reaped, with entries %s', async (_, limitsPorts) => {
+    const log = logDouble();
+    const stop = new AbortController();
+    let reaped = 0;
+    let reconciled = 0;
+    const running = runDaemon({
+      config,
+      pinDir: directory,
+      stateDir: directory,
+      signal: stop.signal,
+      reapEveryMs: 1,
+      reconcile: async () => {
+        reconciled++;
+      },
+      open: () => ({
+        ...blocklistDouble(() => 'blocked'),
+        // Something has ended the second time.
+        reap: async () => (++reaped === 2 ? 1 : 0),
+        limitsPorts: () => limitsPorts,
+      }),
+      log,
+    });
+    await log.waitFor('reaped');
+    await until('a reaping after that', () => reaped > 3);
+    stop.abort();
+    await running;
+    expect(reconciled).toBe(limitsPorts ? 1 : 0);
   });
 
   test('errors of verifying are said, and do not end it', async () => {

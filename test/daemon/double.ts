@@ -64,6 +64,7 @@ export function blocklistDouble(act: (wish: Wish) => ReturnType<DaemonBlocklist[
       calls.push('reap');
       return 0;
     },
+    limitsPorts: () => false,
     close: () => {
       calls.push('close');
     },
