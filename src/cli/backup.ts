@@ -25,7 +25,7 @@ import { fault } from '../fault.ts';
 import { type Call, flag } from './call.ts';
 import { openLedgerAlone } from './ledger.ts';
 import { removeCopies } from './leftover.ts';
-import { amount } from './output/amount.ts';
+import { amount, plural } from './output/amount.ts';
 import { clean } from './output/clean.ts';
 
 interface Size {
@@ -182,7 +182,6 @@ function tell({ answer }: Call, file: string, bytes: number, size: Size): void {
     answer.object({ file, bytes, claims: size.claims, history: size.history });
     return;
   }
-  const plural = (count: number, what: string) => `${count} ${what}${count === 1 ? '' : 's'}`;
   answer.line(
     `${clean(file)} written: ${plural(size.claims, 'claim')}, ${plural(size.history, 'row')} of history, ${amount(bytes)} bytes`,
   );

@@ -14,6 +14,7 @@ import { pinDirOf } from '../kernel/pins.ts';
 import { type Call, text } from './call.ts';
 import { openInput, unreadable } from './input.ts';
 import { linesOf } from './lines.ts';
+import { plural } from './output/amount.ts';
 import { clean } from './output/clean.ts';
 import { type Colour, paint } from './output/colour.ts';
 import { hasOverrides, namedConfig, readConfig } from './settings.ts';
@@ -143,8 +144,9 @@ function count(tally: Tally, { verdict, action, offender, reason }: Decision): v
 function* summary({ verdicts, actions, offenders, refusals, others }: Tally): Generator<string> {
   const why = [...refusals].sort(([, a], [, b]) => b - a).map(([reason, times]) => `${reason} ${times}`);
   yield '';
-  yield `${verdicts.block + verdicts.refuse + verdicts.ignore} alerts; ${others} lines were none`;
-  yield `block   ${verdicts.block}: ${offenders.size} offenders (enforce ${actions.enforce}, monitor ${actions.monitor}, observe ${actions.observe})`;
+  const alerts = verdicts.block + verdicts.refuse + verdicts.ignore;
+  yield `${plural(alerts, 'alert')}; ${others} ${others === 1 ? 'line was' : 'lines were'} none`;
+  yield `block   ${verdicts.block}: ${plural(offenders.size, 'offender')} (enforce ${actions.enforce}, monitor ${actions.monitor}, observe ${actions.observe})`;
   yield `refuse  ${verdicts.refuse}${why.length === 0 ? '' : `: ${why.join(', ')}`}`;
   yield `ignore  ${verdicts.ignore}`;
   if (refusals.has('other_host')) yield 'for a recording of another host say whose addresses are its own: --own';

@@ -13,3 +13,6 @@ export function amount(value: number): string {
   }
   return `${rest < 9.995 ? rest.toFixed(2) : rest < 99.95 ? rest.toFixed(1) : Math.round(rest)}${unit}`;
 }
+
+/** `1 claim`, `2 claims`. */
+export const plural = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`;
