@@ -6,6 +6,8 @@ import {
   ftruncateSync,
   mkdirSync,
   openSync,
+  readdirSync,
+  readlinkSync,
   readSync,
   renameSync,
   rmdirSync,
@@ -85,6 +87,18 @@ const done = (work: (path: string, below: (limit: number) => number) => void): D
 };
 
 const logOf = (path: string): string => `${path}-wal`;
+
+/** Whether any process of this machine has the ledger, its log or its shared memory open. */
+export function isOpen(path: string): boolean {
+  return readdirSync('/proc').some((pid) => {
+    if (!/^\d+$/.test(pid)) return false;
+    try {
+      return readdirSync(`/proc/${pid}/fd`).some((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`).startsWith(path));
+    } catch {
+      return false; // it has ended meanwhile
+    }
+  });
+}
 
 export const damages: readonly Damage[] = [
   {

@@ -16,7 +16,7 @@ import { native } from '../../src/kernel/native.ts';
 import { PinnedSet } from '../../src/kernel/set.ts';
 import { canary } from '../../test/daemon/double.ts';
 import { ended, type Lab, until, withLab } from '../../test/kernel/lab.ts';
-import { type Damage, damages, flips } from './damage.ts';
+import { type Damage, damages, flips, isOpen } from './damage.ts';
 import * as model from './model.ts';
 import { holdDatabase, holdDirectory, type Stranger } from './stranger.ts';
 import { offsetsMs, WallClock } from './wall-clock.ts';
@@ -597,7 +597,11 @@ class Soak {
       await this.#hands();
     }
     const isLive = damage.isLive && this.#random() < 0.5;
-    if (!isLive) await this.#stopDaemon('SIGKILL');
+    if (!isLive) {
+      await this.#stopDaemon('SIGKILL');
+      // A reconciliation whose daemon was killed goes on; what is harmed in use is another harm.
+      await until('nobody to have the ledger open', () => !isOpen(this.#ledger));
+    }
     this.#beginFault();
     let mend: (() => void) | null = null;
     const inflict = (): void => {
