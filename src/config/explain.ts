@@ -1,5 +1,5 @@
 /** What the schema found, in sentences: what is expected, what is there instead, and an example. */
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { quote } from '../address/address.ts';
 import { variableOf } from './environment.ts';
 import { type Layer, settingAt } from './layer.ts';

@@ -1,5 +1,5 @@
 /** Layers of settings, checked each by itself, and merged: every problem at once, and the origin of each value. */
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { explain } from './explain.ts';
 import { type Layer, merge, type Settings, settingAt, withoutEmptySections, withSetting } from './layer.ts';
 import type { Place, Problem } from './problem.ts';

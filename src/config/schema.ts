@@ -6,7 +6,7 @@
  * what is expected in words where the type does not say it, and an example. Defaults of what is parsed further are
  * `prefault`s: only those are known as they would be written.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { readAddress } from '../address/address.ts';
 import { joinPorts, mostPorts, type Ports, parsePorts } from '../address/port.ts';
 import { formatPrefix, type Prefix, parsePrefix } from '../address/prefix.ts';

@@ -3,7 +3,7 @@
  * every process of the user reads (/proc/PID/environ).
  */
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { FalcodropError } from '../errors.ts';
 import type { Problem } from './problem.ts';
 import type { Held } from './reading.ts';

@@ -1,5 +1,5 @@
 /** What a schema says of each setting, as plain data: for the environment's names, for messages, for editors. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** What a setting's schema carries (`.meta()`) beside its type. Names that begin with `x-` are not published. */
 export interface Told {

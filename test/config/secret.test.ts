@@ -2,7 +2,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { readDocument } from '../../src/config/document.ts';
 import { environmentLayer } from '../../src/config/environment.ts';
 import type { Layer } from '../../src/config/layer.ts';
