@@ -5,6 +5,8 @@
 import { readdirSync, statfsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { formatPrefix } from '../address/prefix.ts';
+import type { Config } from '../config/config.ts';
+import { FalcodropError } from '../errors.ts';
 import {
   blockOddities,
   type ExpectedMap,
@@ -29,12 +31,13 @@ import { decodeBlock, FALCODROP_FORMAT, hint_prefixes, layout } from '../kernel/
 import { native } from '../kernel/native.ts';
 import { pinDirOf } from '../kernel/pins.ts';
 import { type BlockMapName, blockMapNames } from '../kernel/set.ts';
-import { accountNames } from './account.ts';
+import { accountNames, readAccountId } from './account.ts';
 import type { Call } from './call.ts';
 import { formatOf } from './map-dump.ts';
 import { portsOf, tryMap } from './map-words.ts';
 import { clean } from './output/clean.ts';
 import { paint } from './output/colour.ts';
+import { readConfig } from './settings.ts';
 
 export interface Finding {
   /** Stable; each is a sentence of its own below. */
@@ -49,6 +52,7 @@ export interface Finding {
     | 'pin_kind'
     | 'pin_layout'
     | 'pin_owner'
+    | 'service_owner'
     | 'pin_mode'
     | 'frozen'
     | 'foreign_pin'
@@ -81,9 +85,10 @@ const reattach = 'attach again: falcodrop attach IF';
 /** BPF_FS_MAGIC of uapi/linux/magic.h. */
 const bpffsMagic = 0xcafe4a11;
 
-export async function checkMaps({ answer, environment }: Call): Promise<void> {
+export async function checkMaps(call: Call): Promise<void> {
+  const { answer, environment } = call;
   const set = readSet(pinDirOf(environment));
-  const findings = [...findAll(set)];
+  const findings = [...findAll(set), ...(await findService(call, set))];
   const isWrong = findings.some(({ severity }) => severity === 'wrong');
   if (isWrong) answer.worsen(1);
   if (answer.json) {
@@ -127,6 +132,27 @@ function serviceOf({ pins }: SetReading): Owner {
   }
   const [most] = [...votes.values()].toSorted((a, b) => b.count - a.count);
   return most?.owner ?? { uid: 0, gid: 0 };
+}
+
+/** Whether whom the maps belong to is whom the configuration names: the daemon starts as that user. */
+async function findService(call: Call, set: SetReading): Promise<Finding[]> {
+  const { uid, gid } = serviceOf(set);
+  let config: Config;
+  try {
+    config = await readConfig(call);
+  } catch (error) {
+    if (!(error instanceof FalcodropError)) throw error;
+    const message = `whether they are of the service that the configuration names is not known: ${error.message}`;
+    return [note('unchecked', set.dir, message, 'falcodrop check')];
+  }
+  const { user, group } = config.service;
+  // As attach does it: where there is no such user the maps are made root's, and said to be.
+  const [ownUid, ownGid] = [readAccountId(user, '/etc/passwd') ?? 0, readAccountId(group, '/etc/group') ?? 0];
+  if (uid === ownUid && gid === ownGid) return [];
+  const names = accountNames();
+  const [is, should] = [`${names.user(uid)}:${names.group(gid)}`, `${names.user(ownUid)}:${names.group(ownGid)}`];
+  const message = `the maps are made for ${is}, the service is ${should}, which can not write them`;
+  return [wrong('service_owner', set.dir, message, anew)];
 }
 
 const octal = (mode: number): string => mode.toString(8).padStart(4, '0');

@@ -1,5 +1,5 @@
 /** `falcodrop map list`, `dump` and `check` through the built command, on maps that others have been at. */
-import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { parsePorts } from '../../src/address/port.ts';
@@ -264,6 +264,19 @@ describe('map check', () => {
     edge.must(['block', '203.0.113.66', '203.0.113.0/24', '2001:db8:5::/48']);
     expect(edge.json(0, ['map', 'check']).said).toEqual([{ set, format: 3, ok: true, findings: [] }]);
     expect(edge.must(['map', 'check'])).toContain('as they should be');
+  });
+
+  test('tells of maps that are made for another service than the configuration’s', () => {
+    const other = join(edge.lab.directory, 'other.yaml');
+    writeFileSync(other, 'service: { user: "64999", group: "64999" }\n');
+    const { said } = edge.json(1, ['map', 'check', '--config', other]);
+    expect(said[0]?.findings).toEqual([
+      expect.objectContaining({ code: 'service_owner', severity: 'wrong', hint: expect.stringContaining('--purge') }),
+    ]);
+    writeFileSync(other, 'service: 7\n');
+    expect(edge.json(0, ['map', 'check', '--config', other]).said[0]?.findings).toEqual([
+      expect.objectContaining({ code: 'unchecked', hint: 'falcodrop check' }),
+    ]);
   });
 
   test('of a member of the group leaves out what is root’s, and says so', () => {
