@@ -7,7 +7,8 @@ import { Blocklist } from '../../src/blocklist/blocklist.ts';
 
 describe('the soak', () => {
   test('of 10 seconds: nothing is lost, leaks or returns', async () => {
-    const seed = Date.now() % 1_000_000_007;
+    // Always the same, as far as the scheduler lets it: `make soak` is there to look further.
+    const seed = 7;
     const { failures, counts, packetsPerSecond } = await soak(10, seed);
     process.stdout.write(`SOAK_SEED=${seed}: ${packetsPerSecond} packets/s, ${JSON.stringify(counts)}\n`);
     expect({ seed, failures }).toEqual({ seed, failures: [] });
