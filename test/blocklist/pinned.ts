@@ -43,7 +43,7 @@ export function withPinned(work: (pinned: Pinned) => Promise<void> | void, optio
   }, options.lab);
 }
 
-/** One set for the tests of a describe block, each of which begins with empty maps: an attach takes a quarter of a second. */
+/** One set for the tests of a describe block, each of which begins with empty maps: an attach takes some 150 ms. */
 export function sharedPinned(
   options: PinnedOptions = {},
 ): (work: (pinned: Pinned) => Promise<void> | void) => Promise<void> {

@@ -135,7 +135,7 @@ export function openEdge({ config = '', service = [0, 0], sizes = [4096, 1024] }
   return edge;
 }
 
-/** A program on the maps of one set; loading one costs the kernel a quarter of a second of verifying. */
+/** A program on the maps of one set; loading one costs the kernel 60 ms of verifying. */
 interface Loaded {
   readonly set: PinnedSet;
   readonly program: BpfProgram;

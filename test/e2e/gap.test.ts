@@ -164,7 +164,7 @@ describe('under a flood', () => {
           said += text;
         });
         await new Promise((resolve) => child.once('close', resolve));
-        // Now and then: loading a program takes a quarter of a second of a CPU.
+        // Now and then: loading a program takes 60 ms of a CPU.
         await new Promise((resolve) => setTimeout(resolve, 500));
         replacements.push(...(JSON.parse(said) as { done: { status: string }[] }).done.map(({ status }) => status));
       }
