@@ -5,9 +5,11 @@ import {
   isNode,
   isScalar,
   isSeq,
+  Lexer,
   LineCounter,
   type Node,
   type Pair,
+  Parser,
   parseDocument,
   type YAMLMap,
 } from 'yaml';
@@ -31,6 +33,13 @@ export function readDocument(text: string, name: string): Layer {
     const { line, col } = lines.linePos(offset);
     return { kind: 'file', file: name, line, column: col };
   };
+  const refused = (problems: readonly Problem[]): Layer => ({
+    settings: {},
+    problems: problems.slice(0, mostProblems),
+    placeOf: () => ({ kind: 'file', file: name, line: null, column: null }),
+  });
+  const tooDeep = `it is nested deeper than ${deepest} levels`;
+  if (isTooDeep(text)) return refused([aboutFile(name, tooDeep)]);
   // Duplicates are looked for here: yaml compares each key with each (100 000 keys took minutes). YAML 1.1, which a
   // directive may ask for, reads `no` and `017` otherwise: 'core' is taken whatever it says.
   const document = parseDocument(text, {
@@ -48,12 +57,6 @@ export function readDocument(text: string, name: string): Layer {
     message,
     hint: null,
   });
-  const refused = (problems: readonly Problem[]): Layer => ({
-    settings: {},
-    problems: problems.slice(0, mostProblems),
-    placeOf: () => ({ kind: 'file', file: name, line: null, column: null }),
-  });
-
   const mistakes = [...document.errors, ...document.warnings];
   if (mistakes.length > 0) {
     return refused(
@@ -65,7 +68,7 @@ export function readDocument(text: string, name: string): Layer {
   let nodes = 0;
   const plain = (node: unknown, depth: number): unknown => {
     if (++nodes > mostNodes) throw new Excess('aliases or lists make it larger than a configuration may be');
-    if (depth > deepest) throw new Excess(`it is nested deeper than ${deepest} levels`);
+    if (depth > deepest) throw new Excess(tooDeep);
     if (isScalar(node)) return node.value;
     if (isSeq(node)) return node.items.map((item) => plain(item, depth + 1));
     if (isMap(node)) return plainMap(node, depth);
@@ -105,9 +108,26 @@ export function readDocument(text: string, name: string): Layer {
 
 class Excess extends Error {}
 
+/** Tokens that are open at a time, of which a level has two or three. */
+const mostOpen = 4 * deepest;
+
+/**
+ * Whether it is not even to be parsed: yaml builds nodes by calling itself, and where V8 has to compile a regular expression at
+ * the end of the stack, it aborts the process (Node 22). Its lexer and the parser's stack of tokens need none.
+ */
+function isTooDeep(text: string): boolean {
+  const parser = new Parser();
+  for (const lexeme of new Lexer().lex(text)) {
+    for (const _token of parser.next(lexeme)) {
+      // only how deep it is matters
+    }
+    if (parser.stack.length > mostOpen) return true;
+  }
+  return false;
+}
+
 /** In our words where yaml's are not for people. */
 function sentence(message: string): string {
-  if (message.includes('call stack')) return `it is nested deeper than ${deepest} levels`;
   return `${message[0]?.toLowerCase() ?? ''}${message.slice(1)}`.replace(/^the ?/, 'the ');
 }
 
