@@ -211,16 +211,16 @@ class Soak {
     return rate;
   }
 
-  /** Small enough to be filled. On a loop device, whose syncs are real; tmpfs where there is none. */
+  /** To be filled at will; an hour's audit lines and ledgers moved aside fit in. On a loop device, whose syncs are real; else tmpfs. */
   #mountState(): void {
     mkdirSync(this.#stateFs);
     const image = join(this.#lab.directory, 'state.ext4');
     writeFileSync(image, '');
-    truncateSync(image, 96 << 20);
+    truncateSync(image, 1 << 30);
     const made = this.#lab.run(null, 'mkfs.ext4', '-q', '-m', '0', image);
     const mounted = made.status === 0 && this.#lab.run(null, 'mount', '-o', 'loop', image, this.#stateFs).status === 0;
     if (!mounted) {
-      this.#lab.exec(null, 'mount', '-t', 'tmpfs', '-o', 'size=96m,mode=0755', 'tmpfs', this.#stateFs);
+      this.#lab.exec(null, 'mount', '-t', 'tmpfs', '-o', 'size=1g,mode=0755', 'tmpfs', this.#stateFs);
       this.#count('state directory on tmpfs, for no loop device could be mounted');
     }
     this.#lab.onClose(() => spawnSync('umount', ['-l', this.#stateFs]));
