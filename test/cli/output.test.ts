@@ -242,7 +242,13 @@ describe('an answer', () => {
     const out = new PassThrough();
     const errors = new PassThrough();
     const answer = new Answer(out, errors, { json, colour: { out: false, error: false }, debug: false });
-    return { answer, out, read: (stream: PassThrough) => String(stream.read() ?? ''), errors };
+    // Node 26 gives a chunk at a time.
+    const read = (stream: PassThrough): string => {
+      let text = '';
+      for (let chunk: unknown = stream.read(); chunk !== null; chunk = stream.read()) text += String(chunk);
+      return text;
+    };
+    return { answer, out, read, errors };
   };
 
   test.each<[Status[], Status]>([
