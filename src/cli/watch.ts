@@ -85,13 +85,16 @@ async function watch(call: Call, { pinDir, within, screen, signal }: Watching): 
   const nameOf = interfaceNames();
   let tries = beginTries;
   let hasBegun = false;
-  let isWaiting = false;
+  /** The daemon has ended, and that the samples are read without it was not said yet. */
+  let isLeft = false;
+  let busyTimes = 0;
   while (!signal.aborted) {
     const asked = await askDaemon(socket, request, (line) => take(line, screen), signal);
     if (signal.aborted) return;
     if (asked === 'ended') {
       screen.note('daemon_ended', 'the daemon has ended');
       hasBegun = true;
+      isLeft = true;
     }
     const reader = openSamples(pinDir, (sample, dropNow) => {
       screen.show(dropSample(sample, { dropNow, wallMs: call.clock.now(), nameOf }));
@@ -99,17 +102,18 @@ async function watch(call: Call, { pinDir, within, screen, signal }: Watching): 
     if (reader === null) {
       // A daemon that begins has the ring before its socket.
       if (!hasBegun && --tries === 0) throw busy(pinDir);
-      if (hasBegun && !isWaiting) {
+      // Not the first time: of a process that was killed the socket goes before the lock.
+      if (hasBegun && ++busyTimes === 2) {
         screen.note('samples_busy', 'another falcodrop reads the samples; waiting for it, or for the daemon');
-        isWaiting = true;
       }
-      await wait(hasBegun ? lookEveryMs : beginEveryMs, signal);
+      await wait(hasBegun && busyTimes > 1 ? lookEveryMs : beginEveryMs, signal);
       continue;
     }
     hasBegun = true;
-    isWaiting = false;
+    busyTimes = 0;
     try {
-      if (asked === 'ended') screen.note('samples_read', 'the samples are read without it');
+      if (isLeft) screen.note('samples_read', 'the samples are read without it');
+      isLeft = false;
       await untilAnother(reader, { socket, screen, signal });
     } finally {
       reader.close();

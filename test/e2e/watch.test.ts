@@ -304,6 +304,25 @@ describe('with a daemon', () => {
     expect(await watch.end()).toBe(0);
   });
 
+  test('that ends while somebody else waits for the samples: the watch reads them as soon as they are free', async () => {
+    edge.must(['block', attacker]);
+    const running = await daemon();
+    const watch = start(['watch', 'drops', '--json']);
+    await sees(watch, attacker);
+    const samples = join(edge.lab.pinDir, 'samples');
+    const stranger = edge.lab.spawn(null, ['flock', '--no-fork', '-x', samples, 'sleep', '60'], { stdio: 'ignore' });
+    await until('the stranger to wait', () =>
+      readFileSync('/proc/locks', 'utf8').includes(`-> FLOCK  ADVISORY  WRITE ${stranger.pid}`),
+    );
+    running.child.kill('SIGKILL');
+    await until('it waits', () => watch.notes().includes('samples_busy'));
+    stranger.kill('SIGKILL');
+    await until('it reads itself', () => watch.notes().includes('samples_read'));
+    expect(watch.notes()).toEqual(['daemon_ended', 'samples_busy', 'samples_read']);
+    watch.child.kill('SIGINT');
+    expect(await watch.end()).toBe(0);
+  });
+
   test('goes on whatever clients do to it', async () => {
     edge.must(['block', attacker]);
     const running = await daemon();
