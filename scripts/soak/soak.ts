@@ -399,8 +399,7 @@ class Soak {
 
   /** The clock may be stepped between what is undone and the undo: its window is a time that has passed, not two of a clock. */
   async #undoKilled(): Promise<void> {
-    // What a daemon that dies has in the maps alone, only the next one writes down: after the undo.
-    await this.#startDaemon({ isSound: true });
+    await this.#startDaemon();
     const wall = this.#clock.now();
     const before = Date.now();
     for (const name of offenders) {

@@ -114,6 +114,15 @@ export async function finishWithdrawals(blocklist: Blocklist, ledger: Ledger): P
   return finished;
 }
 
+/**
+ * What the daemon's blocks have left in the maps alone becomes known to the ledger: a daemon that was killed wrote the map first.
+ * For those who take back what policies did, and find that in the ledger.
+ */
+export async function adoptAutomatic(blocklist: Blocklist, ledger: Ledger): Promise<void> {
+  const isAutomatic = ({ owners }: BlockValue): boolean => ownerOf(ownerKinds(owners)).startsWith('policy:');
+  await mendForeign(blocklist, ledger, { foreign: 'adopt' }, () => undefined, isAutomatic);
+}
+
 /** What was done or would be, and what was refused for the first time. */
 export function changesOf({ stays_refused: _, ...counts }: Summary): number {
   return Object.values(counts).reduce((sum, count) => sum + count, 0);
@@ -336,8 +345,14 @@ const guarded: SetCause = {
 const byList: SetCause = { kind: 'restore', name: 'forced', hand: null, reason: "as root's own list says" };
 
 /** Looked at twice: an automatic block stands in the map some milliseconds before its claim stands in the ledger. */
-async function mendForeign(blocklist: Blocklist, ledger: Ledger, options: ReconcileOptions, tell: Tell): Promise<void> {
-  const unknown = unknownTargets(blocklist, ledger);
+async function mendForeign(
+  blocklist: Blocklist,
+  ledger: Ledger,
+  options: ReconcileOptions,
+  tell: Tell,
+  isMeant: (value: BlockValue) => boolean = () => true,
+): Promise<void> {
+  const unknown = unknownTargets(blocklist, ledger, isMeant);
   if (unknown.length === 0) return;
   await new Promise((resolve) => setTimeout(resolve, options.settleMs ?? defaultSettleMs));
   for (let first = 0; first < unknown.length; first += slice) {
@@ -347,7 +362,7 @@ async function mendForeign(blocklist: Blocklist, ledger: Ledger, options: Reconc
       const unwritten: Prefix[] = [];
       for (const target of targets) {
         const value = set.lookup(target);
-        if (value === null || ledger.claimsOf(target).length > 0) continue;
+        if (value === null || !isMeant(value) || ledger.claimsOf(target).length > 0) continue;
         if (isUnwritten(value, set.now())) {
           // Of claims that the ledger has not heard of yet: its tombstone outlives them.
           tell(target, 'removed');
@@ -378,7 +393,7 @@ async function mendForeign(blocklist: Blocklist, ledger: Ledger, options: Reconc
   }
 }
 
-function unknownTargets(blocklist: Blocklist, ledger: Ledger): Prefix[] {
+function unknownTargets(blocklist: Blocklist, ledger: Ledger, isMeant: (value: BlockValue) => boolean): Prefix[] {
   const known = new Set<string>();
   let after: Uint8Array | null = null;
   do {
@@ -388,7 +403,9 @@ function unknownTargets(blocklist: Blocklist, ledger: Ledger): Prefix[] {
   } while (after !== null);
   const unknown: Prefix[] = [];
   for (const name of blockMapNames) {
-    for (const { target } of blocklist.set.entries(name)) if (!known.has(nameOf(target))) unknown.push(target);
+    for (const { target, value } of blocklist.set.entries(name)) {
+      if (isMeant(value) && !known.has(nameOf(target))) unknown.push(target);
+    }
   }
   return unknown;
 }

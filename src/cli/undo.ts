@@ -6,7 +6,7 @@ import { keyOfTarget } from '../blocklist/ledger/key.ts';
 import type { Ledger } from '../blocklist/ledger/ledger.ts';
 import { type Ends, type HistoryRow, never } from '../blocklist/ledger/record.ts';
 import { isLive } from '../blocklist/ledger/union.ts';
-import { finishWithdrawals } from '../blocklist/reconcile.ts';
+import { adoptAutomatic, finishWithdrawals } from '../blocklist/reconcile.ts';
 import { FalcodropError } from '../errors.ts';
 import { fault } from '../fault.ts';
 import { type Call, flag, text } from './call.ts';
@@ -43,7 +43,10 @@ export async function undoActions(call: Call): Promise<void> {
   try {
     const { ledger } = hand;
     if (ledger === null) throw hand.trouble ?? new FalcodropError('ledger_missing', 'there is no ledger');
-    if (!flag(call, 'dryRun')) await finishWithdrawals(hand.blocklist, ledger);
+    if (!flag(call, 'dryRun')) {
+      await finishWithdrawals(hand.blocklist, ledger);
+      await adoptAutomatic(hand.blocklist, ledger);
+    }
     const reversals = findReversals(ledger, { ...filters, owner, since });
     const isDryRun = flag(call, 'dryRun');
     if (reversals.length === 0) {

@@ -28,6 +28,16 @@ test.each(['insert.placed', 'automatic.mapped', 'settle.raised', 'settle.recorde
   },
 );
 
+test('a new block, at automatic.mapped, and undone before anybody has written it down', () => {
+  const target = witness.fresh();
+  witness.automatic([{ do: 'block', target, seconds: 3600 }, { do: 'settle' }], 'automatic.mapped');
+  expect([inMaps(target), wantedIn(witness.edge.stateDir).has(target)]).toEqual([true, false]);
+  const { said } = witness.edge.json(0, ['undo', '--within', target, '--yes']);
+  expect(said.map((line) => line.target)).toContain(target);
+  witness.edge.must(['reconcile']);
+  expect(inMaps(target)).toBe(false);
+});
+
 test.each(['automatic.raised', 'settle.raised', 'settle.recorded'] as const)('a longer one, at %s', (point) => {
   const target = witness.fresh();
   witness.automatic([{ do: 'block', target, seconds: 3600 }, { do: 'settle' }]);
