@@ -5,6 +5,8 @@
  * Falco has one queue for all of its clients, and takes an alert out of it before it writes it. `sub` writes until the queue is
  * empty and looks again only when the client sends a message: hence the steady empty requests.
  */
+import { isIP } from 'node:net';
+import { checkServerIdentity } from 'node:tls';
 import {
   Client,
   type ClientDuplexStream,
@@ -14,6 +16,7 @@ import {
   type ServiceError,
   status,
 } from '@grpc/grpc-js';
+import { SocketCredentials } from './credentials.ts';
 import { readVersionMessage } from './message.ts';
 
 /** Where Falco listens. */
@@ -47,6 +50,7 @@ const deserialize = (bytes: Buffer): Buffer => bytes;
 
 export class FalcoConnection {
   readonly #client: Client;
+  readonly #credentials: SocketCredentials;
   #call: ClientReadableStream<Buffer> | null = null;
   #sub: ClientDuplexStream<null, Buffer> | null = null;
   #requests: NodeJS.Timeout | null = null;
@@ -55,11 +59,15 @@ export class FalcoConnection {
   /** Throws where the TLS library can not read a certificate or key. */
   constructor(address: FalcoAddress, tls: Tls | null) {
     const target = 'path' in address ? `unix:${address.path}` : `dns:///${bracketed(address.host)}:${address.port}`;
-    const secure =
+    const name = tls === null || 'path' in address ? null : (tls.name ?? address.host);
+    this.#credentials = new SocketCredentials(
       tls === null
         ? credentials.createInsecure()
-        : credentials.createSsl(Buffer.from(tls.ca), Buffer.from(tls.key), Buffer.from(tls.cert));
-    this.#client = new Client(target, secure, {
+        : credentials.createSsl(Buffer.from(tls.ca), Buffer.from(tls.key), Buffer.from(tls.cert), {
+            checkServerIdentity: (host, certificate) => checkServerIdentity(name ?? host, certificate),
+          }),
+    );
+    this.#client = new Client(target, this.#credentials, {
       'grpc.max_receive_message_length': largestMessage,
       'grpc.enable_http_proxy': 0,
       'grpc.service_config_disable_resolution': 1,
@@ -68,7 +76,8 @@ export class FalcoConnection {
       'grpc.enable_channelz': 0,
       'grpc.keepalive_time_ms': keepAlive.everyMs,
       'grpc.keepalive_timeout_ms': keepAlive.answerMs,
-      ...(tls?.name == null ? {} : { 'grpc.ssl_target_name_override': tls.name, 'grpc.default_authority': tls.name }),
+      // RFC 6066 knows no addresses as names.
+      ...(name === null ? {} : { 'grpc.ssl_target_name_override': isIP(name) === 0 ? name : 'falco' }),
     });
   }
 
@@ -134,13 +143,14 @@ export class FalcoConnection {
     if (this.#requests !== null) clearInterval(this.#requests);
     this.#sub?.end();
     const call = this.#call;
-    if (call === null) this.#client.close();
+    if (call === null) this.close();
     else setTimeout(() => call.cancel(), graceMs).unref();
   }
 
   close(): void {
     this.#call?.cancel();
     this.#client.close();
+    this.#credentials.closeSockets();
   }
 }
 

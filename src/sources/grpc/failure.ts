@@ -1,4 +1,5 @@
 /** What gRPC and TLS say when a connection fails, in words for the operator. */
+import { X509Certificate } from 'node:crypto';
 import { type ServiceError, status } from '@grpc/grpc-js';
 import { FalcodropError } from '../../errors.ts';
 
@@ -6,6 +7,14 @@ export interface Failure {
   readonly problem: string;
   readonly hint: string | null;
 }
+
+const refused = 'Falco refuses our certificate';
+const ourCa = 'grpc.tls.cert must be of the CA that is grpc.root_certs in falco.yaml';
+const renew = 'make another one, and name it in grpc.tls.cert';
+const hungUp: Failure = {
+  problem: 'it hung up at once',
+  hint: 'see grpc.address, and whether Falco goes on restarting',
+};
 
 const known: readonly (readonly [said: RegExp, problem: string, hint: string])[] = [
   [/ECONNREFUSED/, 'nobody listens there', 'is Falco running, with grpc: { enabled: true }?'],
@@ -15,15 +24,11 @@ const known: readonly (readonly [said: RegExp, problem: string, hint: string])[]
     'Falco makes it for its own user alone: give it to the group of the service (docs/sources.md)',
   ],
   [/ENOTFOUND|EAI_AGAIN|Name resolution failed/, 'its name has no address', 'see the host in grpc.address'],
-  [
-    /alert certificate expired|SSL alert number 45/,
-    'Falco refuses our certificate: it has expired',
-    'make another one, and name it in grpc.tls.cert',
-  ],
+  [/alert certificate expired|SSL alert number 45/, `${refused}: it has expired`, renew],
   [
     /alert (unknown ca|bad certificate|certificate unknown|certificate required|handshake failure|decrypt error)|SSL alert number (40|42|46|48|51|116)/,
-    'Falco refuses our certificate',
-    'grpc.tls.cert must be of the CA that is grpc.root_certs in falco.yaml',
+    refused,
+    ourCa,
   ],
   [
     /CERT_HAS_EXPIRED|certificate has expired/,
@@ -45,10 +50,32 @@ const known: readonly (readonly [said: RegExp, problem: string, hint: string])[]
     'no TLS was spoken there, or it hung up at once',
     'see grpc.address, and grpc.bind_address in falco.yaml',
   ],
+  [/Protocol error|HPE_|ERR_HTTP2/, 'what answers there speaks no gRPC', 'see grpc.address'],
 ];
 
-/** `error` is what a call, the reading of certificates, or the TLS library threw. */
-export function failureOf(error: unknown): Failure {
+/** `error` is what a call, the reading of certificates, or the TLS library threw; `cert` is ours, in PEM. */
+export function failureOf(error: unknown, cert: string | null = null): Failure {
+  const failure = inWords(error);
+  if (cert === null || (failure !== hungUp && failure.problem !== refused)) return failure;
+  // TLS 1.3 lets a client believe that it is in before the server has looked at its certificate; not every server says why
+  // it hangs up then.
+  const ends = endOf(cert);
+  if (ends !== null && ends < Date.now()) {
+    return { problem: `${refused}: it has expired (${new Date(ends).toISOString()})`, hint: renew };
+  }
+  return { problem: refused, hint: ourCa };
+}
+
+/** Milliseconds since 1970. */
+function endOf(cert: string): number | null {
+  try {
+    return Date.parse(new X509Certificate(cert).validTo);
+  } catch {
+    return null;
+  }
+}
+
+function inWords(error: unknown): Failure {
   if (error instanceof FalcodropError) return { problem: error.message, hint: error.hint ?? null };
   if (!isServiceError(error)) return { problem: error instanceof Error ? error.message : String(error), hint: null };
   if (error.code === status.UNIMPLEMENTED) {
@@ -58,10 +85,12 @@ export function failureOf(error: unknown): Failure {
   if (error.code === status.RESOURCE_EXHAUSTED) {
     return { problem: `Falco or a message was too large: ${error.details}`, hint: null };
   }
+  if (/Failed to connect/.test(error.details)) return hungUp;
   const found = known.find(([said]) => said.test(error.details));
   if (found !== undefined) return { problem: found[1], hint: found[2] };
   const last = /Last error: (?:Error: )?(.*?)\.? Resolution note:/s.exec(error.details)?.[1];
-  return { problem: last ?? error.details, hint: null };
+  // With the moment it failed, each time would be a new problem.
+  return { problem: (last ?? error.details).replace(/ \(\d{4}-[\d:T.-]+Z\)/g, ''), hint: null };
 }
 
 function isServiceError(error: unknown): error is ServiceError {

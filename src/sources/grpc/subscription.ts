@@ -117,9 +117,12 @@ export class GrpcSubscription {
     }
     if (this.#isStopped) return false;
     let isConnected = false;
+    let cert: string | null = null;
     let clients: NodeJS.Timeout | null = null;
     try {
-      const connection = new FalcoConnection(address, readTls?.() ?? null);
+      const tls = readTls?.() ?? null;
+      cert = tls?.cert ?? null;
+      const connection = new FalcoConnection(address, tls);
       this.#connection = connection;
       const version = await connection.version(this.#pace.connectMs);
       isConnected = true;
@@ -130,7 +133,7 @@ export class GrpcSubscription {
       await connection.subscribe(this.#taker(), this.#pace.requestMs);
       this.#lost('Falco ended it', null);
     } catch (error) {
-      const { problem, hint } = failureOf(error);
+      const { problem, hint } = failureOf(error, cert);
       if (isConnected) this.#lost(problem, hint);
       else if (!this.#isStopped) this.#state.say('warn', 'not connected; it is tried again', { source, problem, hint });
     } finally {
