@@ -41,6 +41,15 @@ export interface Taker {
 /** Bytes of a message; a larger one ends its stream. Alerts are some kilobytes. */
 const largestMessage = 16 << 20;
 
+/** Of a call that came nowhere; with any other answer there is a server. */
+const lost: ReadonlySet<status> = new Set([
+  status.UNAVAILABLE,
+  status.DEADLINE_EXCEEDED,
+  status.CANCELLED,
+  status.UNAUTHENTICATED,
+  status.PERMISSION_DENIED,
+]);
+
 /** A gRPC server of C++ closes a connection that pings more often than every five minutes. */
 const keepAlive = { everyMs: 330_000, answerMs: 20_000 };
 
@@ -93,16 +102,16 @@ export class FalcoConnection {
         { deadline: Date.now() + withinMs },
         (error, reply) => {
           if (error === null) resolve(reply === undefined ? null : readVersionMessage(reply));
-          else if (error.code === status.UNIMPLEMENTED) resolve(null);
-          else reject(error);
+          else if (lost.has(error.code)) reject(error);
+          else resolve(null);
         },
       );
     });
   }
 
-  /** Takes what waits in Falco's queue now. Rejects with a ServiceError. */
-  async drain(taker: Taker): Promise<void> {
-    if (this.#isFinishing) return;
+  /** Takes what waits in Falco's queue now; false from a server that has no such call. Rejects with a ServiceError. */
+  async drain(taker: Taker): Promise<boolean> {
+    if (this.#isFinishing) return false;
     const call = this.#client.makeServerStreamRequest<null, Buffer>(
       '/falco.outputs.service/get',
       serialize,
@@ -110,8 +119,15 @@ export class FalcoConnection {
       null,
     );
     this.#call = call;
-    await readAll(call, taker);
-    this.#call = null;
+    try {
+      await readAll(call, taker);
+      return true;
+    } catch (error) {
+      if ((error as ServiceError).code === status.UNIMPLEMENTED) return false;
+      throw error;
+    } finally {
+      this.#call = null;
+    }
   }
 
   /** Takes what comes, asking every so many milliseconds; resolves when Falco ends it, rejects with a ServiceError. */

@@ -6,7 +6,7 @@
  * other outputs write it, types included. Then that is the alert.
  */
 import { type NotAlert, readJson } from '../../alert/alert.ts';
-import { readFields } from './wire.ts';
+import { Fields } from './wire.ts';
 
 export interface GrpcAlert {
   /** As Falco's JSON has it. */
@@ -34,21 +34,25 @@ const deprecatedSources = ['syscall', 'k8s_audit', 'internal', 'plugin'] as cons
 
 /** `falco.outputs.response`. Never throws. */
 export function readAlertMessage(bytes: Buffer): GrpcAlert | NotAlert {
-  let message: Message;
   try {
-    message = readMessage(bytes);
+    const message = readMessage(bytes);
+    const whole = wholeAlert(message);
+    if (whole !== null && Object.hasOwn(whole, 'output_fields')) return { value: whole, text: message.output };
+    // They can be switched off for the text alone (Falco 0.41).
+    const value = { ...(whole ?? message), output_fields: readEntries(bytes) };
+    return { value, text: JSON.stringify(value) };
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     return { problem: `a message that is not Falco's: ${error.message}` };
   }
-  return wholeAlert(message) ?? { value: message, text: JSON.stringify(message) };
 }
 
 /** `falco.version.response`: its text, at most 64 characters; null where there is none. Never throws. */
 export function readVersionMessage(bytes: Buffer): string | null {
+  const fields = new Fields(bytes);
   try {
-    for (const { number, value } of readFields(bytes)) {
-      if (number === 1 && Buffer.isBuffer(value) && value.length > 0) return value.toString('utf8').slice(0, 64);
+    while (fields.next()) {
+      if (fields.number === 1 && fields.type === 'bytes' && fields.to > fields.from) return fields.text().slice(0, 64);
     }
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
@@ -56,43 +60,40 @@ export function readVersionMessage(bytes: Buffer): string | null {
   return null;
 }
 
-/** As Falco's JSON, for what reads that is to read this. */
-interface Message extends Readonly<Record<string, unknown>> {
-  hostname?: string;
-  output: string;
-  output_fields: Record<string, string>;
-  priority: string;
-  rule: string;
-  source: string;
-  tags: string[];
-  time?: string;
+/** As Falco's JSON, for what reads that is to read this; without its output fields. */
+interface Message {
+  readonly hostname?: string;
+  readonly output: string;
+  readonly priority: string;
+  readonly rule: string;
+  readonly source: string;
+  readonly tags: readonly string[];
+  readonly time?: string;
 }
 
 function readMessage(bytes: Buffer): Message {
-  // A map: a key may be "__proto__".
-  const fields = new Map<string, string>();
+  const fields = new Fields(bytes);
   const tags: string[] = [];
   let [priority, sourceDeprecated] = [0, 0];
   let [rule, output, hostname, source] = ['', '', '', ''];
   let time: string | null = null;
-  for (const { number, value } of readFields(bytes)) {
-    if (typeof value === 'number') {
-      if (number === field.priority) priority = value;
-      else if (number === field.sourceDeprecated) sourceDeprecated = value;
-    } else if (value !== null) {
-      if (number === field.outputFields) readEntry(value, fields);
-      else if (number === field.rule) rule = value.toString('utf8');
-      else if (number === field.output) output = value.toString('utf8');
-      else if (number === field.tags) tags.push(value.toString('utf8'));
-      else if (number === field.hostname) hostname = value.toString('utf8');
-      else if (number === field.source) source = value.toString('utf8');
-      else if (number === field.time) time = readTime(value);
+  while (fields.next()) {
+    const { number, type } = fields;
+    if (type === 'number') {
+      if (number === field.priority) priority = fields.value;
+      else if (number === field.sourceDeprecated) sourceDeprecated = fields.value;
+    } else if (type === 'bytes') {
+      if (number === field.rule) rule = fields.text();
+      else if (number === field.output) output = fields.text();
+      else if (number === field.tags) tags.push(fields.text());
+      else if (number === field.hostname) hostname = fields.text();
+      else if (number === field.source) source = fields.text();
+      else if (number === field.time) time = readTime(new Fields(bytes, fields.from, fields.to));
     }
   }
   return {
     ...(hostname === '' ? {} : { hostname }),
     output,
-    output_fields: Object.fromEntries(fields),
     priority: priorities[priority] ?? '',
     rule,
     source: source === '' ? (deprecatedSources[sourceDeprecated] ?? '') : source,
@@ -101,27 +102,35 @@ function readMessage(bytes: Buffer): Message {
   };
 }
 
-/** An entry of a `map<string, string>`. */
-function readEntry(bytes: Buffer, fields: Map<string, string>): void {
-  let [key, text] = ['', ''];
-  for (const { number, value } of readFields(bytes)) {
-    if (!Buffer.isBuffer(value)) continue;
-    if (number === 1) key = value.toString('utf8');
-    else if (number === 2) text = value.toString('utf8');
+/** `output_fields`, a `map<string, string>`. */
+function readEntries(bytes: Buffer): Readonly<Record<string, string>> {
+  // A key may be "__proto__".
+  const entries = new Map<string, string>();
+  const fields = new Fields(bytes);
+  while (fields.next()) {
+    if (fields.number !== field.outputFields || fields.type !== 'bytes') continue;
+    const entry = new Fields(bytes, fields.from, fields.to);
+    let [key, text] = ['', ''];
+    while (entry.next()) {
+      if (entry.type !== 'bytes') continue;
+      if (entry.number === 1) key = entry.text();
+      else if (entry.number === 2) text = entry.text();
+    }
+    entries.set(key, text);
   }
-  fields.set(key, text);
+  return Object.fromEntries(entries);
 }
 
 /** The last second that RFC 3339 can write. */
 const lastSecond = 253_402_300_799;
 
 /** `google.protobuf.Timestamp` as Falco's JSON writes it: UTC, nine decimals. Null before 1970 and after 9999. */
-function readTime(bytes: Buffer): string | null {
+function readTime(fields: Fields): string | null {
   let [seconds, nanos] = [0, 0];
-  for (const { number, value } of readFields(bytes)) {
-    if (typeof value !== 'number') continue;
-    if (number === 1) seconds = value;
-    else if (number === 2) nanos = value;
+  while (fields.next()) {
+    if (fields.type !== 'number') continue;
+    if (fields.number === 1) seconds = fields.value;
+    else if (fields.number === 2) nanos = fields.value;
   }
   if (seconds > lastSecond || nanos > 999_999_999) return null;
   return `${new Date(seconds * 1000).toISOString().slice(0, 19)}.${String(nanos).padStart(9, '0')}Z`;
@@ -131,16 +140,13 @@ function readTime(bytes: Buffer): string | null {
  * The alert that `output` holds, where it says of itself what the message says: time to the nanosecond, rule, host and source. Else
  * the message is the alert, for without `json_output` that text is partly written by who is observed.
  */
-function wholeAlert({ output, output_fields: fields, ...message }: Message): GrpcAlert | null {
-  if (!output.startsWith('{')) return null;
-  const read = readJson(output);
+function wholeAlert(message: Message): Readonly<Record<string, unknown>> | null {
+  if (!message.output.startsWith('{')) return null;
+  const read = readJson(message.output);
   if ('problem' in read || typeof read.value !== 'object' || read.value === null) return null;
   const line = read.value as Readonly<Record<string, unknown>>;
   for (const key of ['time', 'rule', 'hostname', 'source'] as const) {
     if (!Object.hasOwn(line, key) || line[key] !== message[key]) return null;
   }
-  // They can be switched off for the text alone (Falco 0.41).
-  if (Object.hasOwn(line, 'output_fields')) return { value: line, text: output };
-  const whole = { ...line, output_fields: fields };
-  return { value: whole, text: JSON.stringify(whole) };
+  return line;
 }

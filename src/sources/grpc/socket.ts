@@ -43,6 +43,9 @@ function unseen(error: unknown): NotUsable {
 /** SS_CONNECTED of uapi/linux/net.h. */
 const connected = '03';
 
+/** /var/run is a link to /run; each Falco writes one of them. */
+const short = (path: string): string => path.replace(/^\/var\/run\//, '/run/');
+
 /**
  * How many clients have a connection to the socket at `path`, ours among them, of /proc/net/unix: an accepted socket has the path of
  * the one it came by. Null when that can not be told: Falco listens in another network namespace, or by another path.
@@ -58,7 +61,7 @@ export async function clientsOf(path: string, table = '/proc/net/unix'): Promise
   for (const line of text.split('\n')) {
     // Num RefCount Protocol Flags Type St Inode Path; a path may hold spaces.
     const [, state, name] = /^\S+ \S+ \S+ \S+ \S+ (\S+) +\d+ (.*)$/.exec(line) ?? [];
-    if (state === connected && name === path) clients++;
+    if (state === connected && name !== undefined && short(name) === short(path)) clients++;
   }
   return clients === 0 ? null : clients;
 }

@@ -105,7 +105,7 @@ export class GrpcSubscription {
     });
   }
 
-  /** One connection, from its beginning to its end; true when there was one. Never rejects. */
+  /** One connection, from its beginning to its end; true when a Falco answered. Never rejects. */
   async #attempt(): Promise<boolean> {
     const { address, readTls, source } = this.#options;
     if ('path' in address) {
@@ -117,6 +117,7 @@ export class GrpcSubscription {
     }
     if (this.#isStopped) return false;
     let isConnected = false;
+    let isFalco = false;
     let cert: string | null = null;
     let clients: NodeJS.Timeout | null = null;
     try {
@@ -129,8 +130,11 @@ export class GrpcSubscription {
       this.#state.say('info', 'connected', { source, falco: version, queue: shared });
       await this.#lookForOthers();
       clients = setInterval(() => void this.#lookForOthers(), this.#pace.clientsMs);
-      await this.#takeBacklog(connection);
-      await connection.subscribe(this.#taker(), this.#pace.requestMs);
+      isFalco = await this.#takeBacklog(connection);
+      const taker = this.#taker(() => {
+        isFalco = true;
+      });
+      await connection.subscribe(taker, this.#pace.requestMs);
       this.#lost('Falco ended it', null);
     } catch (error) {
       const { problem, hint } = failureOf(error, cert);
@@ -141,7 +145,7 @@ export class GrpcSubscription {
       this.#connection?.close();
       this.#connection = null;
     }
-    return isConnected;
+    return isFalco;
   }
 
   #lost(problem: string, hint: string | null): void {
@@ -150,18 +154,18 @@ export class GrpcSubscription {
   }
 
   /** What Falco gathered while nobody asked: old alerts, which are judged by their age. */
-  async #takeBacklog(connection: FalcoConnection): Promise<void> {
+  async #takeBacklog(connection: FalcoConnection): Promise<boolean> {
     const { source, say } = this.#options;
     let alerts = 0;
     const taker = this.#taker(() => alerts++);
     try {
-      await connection.drain(taker);
+      return await connection.drain(taker);
     } finally {
       if (alerts > 0) say('info', 'backlog taken', { source, alerts });
     }
   }
 
-  #taker(onMessage: () => void = () => undefined): Taker {
+  #taker(onMessage: () => void): Taker {
     const { intake } = this.#options;
     return {
       take: (message) => {

@@ -33,6 +33,8 @@ export interface FalcoOptions {
   readonly credentials?: ServerCredentials;
   /** Null: such a call is unknown. */
   readonly version?: string | null;
+  /** Calls there are; both, if not said. */
+  readonly calls?: readonly ('sub' | 'get')[];
 }
 
 export interface FakeFalco {
@@ -50,7 +52,12 @@ const nothing = (): object => ({});
 
 type Out = ServerDuplexStream<object, Buffer> | ServerWritableStream<object, Buffer>;
 
-export async function startFalco({ listen, credentials, version = '0.43.1' }: FalcoOptions): Promise<FakeFalco> {
+export async function startFalco({
+  listen,
+  credentials,
+  version = '0.43.1',
+  calls = ['sub', 'get'],
+}: FalcoOptions): Promise<FakeFalco> {
   const queue: Buffer[] = [];
   const seen = { requests: 0, subs: 0 };
   const server = new Server({ 'grpc.max_send_message_length': -1 });
@@ -94,16 +101,18 @@ export async function startFalco({ listen, credentials, version = '0.43.1' }: Fa
     responseSerialize: raw,
     responseDeserialize: raw,
   };
-  server.addService(
-    {
-      sub: { ...plain, path: '/falco.outputs.service/sub', requestStream: true, responseStream: true },
-      get: { ...plain, path: '/falco.outputs.service/get', requestStream: false, responseStream: true },
-    },
-    {
-      sub: (call: ServerDuplexStream<object, Buffer>) => void sub(call),
-      get: (call: ServerWritableStream<object, Buffer>) => void get(call),
-    },
-  );
+  if (calls.includes('sub')) {
+    server.addService(
+      { sub: { ...plain, path: '/falco.outputs.service/sub', requestStream: true, responseStream: true } },
+      { sub: (call: ServerDuplexStream<object, Buffer>) => void sub(call) },
+    );
+  }
+  if (calls.includes('get')) {
+    server.addService(
+      { get: { ...plain, path: '/falco.outputs.service/get', requestStream: false, responseStream: true } },
+      { get: (call: ServerWritableStream<object, Buffer>) => void get(call) },
+    );
+  }
   if (version !== null) {
     server.addService(
       { version: { ...plain, path: '/falco.version.service/version', requestStream: false, responseStream: false } },

@@ -326,6 +326,26 @@ describe('over a unix socket', () => {
     },
   );
 
+  test('a server that has sub alone', async () => {
+    const falco = await falcoAt({ version: null, calls: ['sub'] });
+    falco.queue.push(...alerts(5));
+    const { have, said } = subscribe();
+    await have(5);
+    expect(said.map(({ message }) => message)).toEqual(['connected']);
+  });
+
+  test('a gRPC server that is no Falco: said once, and tried ever more seldom', async () => {
+    await falcoAt({ version: null, calls: [] });
+    const { says, said } = subscribe(undefined, { firstDelayMs: 1, longestDelayMs: 60_000 });
+    expect(await says('connection lost; it is opened again')).toMatchObject({
+      problem: 'this server has no alerts of Falco',
+    });
+    const before = performance.now();
+    await until('some attempts', () => said.filter(({ message }) => message === 'connected').length >= 5);
+    // 1 + 2 + 4 + 8 + 16 ms, less at most half.
+    expect(performance.now() - before).toBeGreaterThan(10);
+  });
+
   test.each<[string, (socket: Socket) => void, string]>([
     [
       'speaks something else',
