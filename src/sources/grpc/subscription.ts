@@ -52,6 +52,7 @@ export class GrpcSubscription {
   readonly #origin: Origin;
   readonly #state: Sparing;
   readonly #bad: Sparing;
+  readonly #backlog: Sparing;
   readonly #others: Sparing;
   #running: Promise<void> | null = null;
   #connection: FalcoConnection | null = null;
@@ -65,6 +66,7 @@ export class GrpcSubscription {
     this.#origin = 'path' in address || isLoopback(address.host) ? 'local' : 'network';
     this.#state = new Sparing(say, { most: 10, againMs: 600_000 });
     this.#bad = new Sparing(say, { most: 1, againMs: 0 });
+    this.#backlog = new Sparing(say, { most: 10, againMs: 0 });
     this.#others = new Sparing(say, { most: 1, againMs: 600_000 });
   }
 
@@ -155,13 +157,13 @@ export class GrpcSubscription {
 
   /** What Falco gathered while nobody asked: old alerts, which are judged by their age. */
   async #takeBacklog(connection: FalcoConnection): Promise<boolean> {
-    const { source, say } = this.#options;
+    const { source } = this.#options;
     let alerts = 0;
     const taker = this.#taker(() => alerts++);
     try {
       return await connection.drain(taker);
     } finally {
-      if (alerts > 0) say('info', 'backlog taken', { source, alerts });
+      if (alerts > 0) this.#backlog.say('info', 'backlog taken', { source, alerts });
     }
   }
 

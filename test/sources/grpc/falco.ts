@@ -35,6 +35,8 @@ export interface FalcoOptions {
   readonly version?: string | null;
   /** Calls there are; both, if not said. */
   readonly calls?: readonly ('sub' | 'get')[];
+  /** Of one whose connections alone broke. */
+  readonly queue?: Buffer[];
 }
 
 export interface FakeFalco {
@@ -57,8 +59,8 @@ export async function startFalco({
   credentials,
   version = '0.43.1',
   calls = ['sub', 'get'],
+  queue = [],
 }: FalcoOptions): Promise<FakeFalco> {
-  const queue: Buffer[] = [];
   const seen = { requests: 0, subs: 0 };
   const server = new Server({ 'grpc.max_send_message_length': -1 });
 

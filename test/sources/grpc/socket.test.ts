@@ -29,7 +29,8 @@ describe('who owns a socket', () => {
     expect(await socketProblem(join(directory, 'link'), uid)).toBeNull();
   });
 
-  test.skipIf(uid !== 0)("root's, for whom it may be", async () => {
+  test("root's, for whom it may be", async (context) => {
+    if (process.getuid?.() !== 0) return context.skip('only root can give a socket away');
     expect(await socketProblem(path, 12_345)).toBeNull();
   });
 
