@@ -17,15 +17,21 @@ import { loadSync } from '@grpc/proto-loader';
 
 const definition = loadSync(fileURLToPath(new URL('outputs.proto', import.meta.url)), { keepCase: true });
 
-function serializer(name: string): (message: object) => Buffer {
+interface MessageType {
+  readonly serialize: (message: object) => Buffer;
+  readonly deserialize: (bytes: Buffer) => object;
+}
+
+function typeOf(name: string): MessageType {
   const type = definition[name];
   if (type === undefined || !('serialize' in type)) throw new Error(name);
-  return type.serialize as (message: object) => Buffer;
+  return type as MessageType;
 }
 
 /** `falco.outputs.response` of what proto-loader takes for one: enums by name, time as seconds and nanos. */
-export const encodeAlert = serializer('falco.outputs.response');
-const encodeVersion = serializer('falco.outputs.version');
+export const encodeAlert = typeOf('falco.outputs.response').serialize;
+export const decodeResponse = typeOf('falco.outputs.response').deserialize;
+const encodeVersion = typeOf('falco.outputs.version').serialize;
 
 export interface FalcoOptions {
   /** `unix:///PATH`, `127.0.0.1:0`. */
