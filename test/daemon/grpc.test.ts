@@ -7,7 +7,7 @@ import { withSources } from '../../src/cli/run.ts';
 import type { Config } from '../../src/config/config.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import { runDaemon } from '../../src/daemon/daemon.ts';
-import { makeCertificates } from '../sources/grpc/certificates.ts';
+import { type Certificates, makeCertificates } from '../sources/grpc/certificates.ts';
 import { encodeAlert, type FakeFalco, startFalco } from '../sources/grpc/falco.ts';
 import { blocklistDouble, canary, logDouble } from './double.ts';
 
@@ -117,6 +117,41 @@ grpc:
     });
     chmodSync(made.client.keyFile, 0o600);
     await log.waitFor('decision');
+    stop();
+    await running;
+  });
+
+  test.each<[string, (made: Certificates) => Readonly<Record<'ca' | 'cert' | 'key', string>>, string]>([
+    [
+      'a CA that is no certificate',
+      ({ client }) => ({ ca: client.keyFile, cert: client.certFile, key: client.keyFile }),
+      'there is no certificate in it',
+    ],
+    [
+      'a certificate that is not there',
+      ({ ca, client }) => ({ ca: ca.certFile, cert: `${client.certFile}.none`, key: client.keyFile }),
+      'there is no such file',
+    ],
+    [
+      "another certificate's key",
+      ({ ca, client, strangeClient }) => ({ ca: ca.certFile, cert: client.certFile, key: strangeClient.keyFile }),
+      'is of another certificate',
+    ],
+    [
+      'a key that is none',
+      ({ ca, client }) => ({ ca: ca.certFile, cert: client.certFile, key: client.certFile }),
+      'there is no private key in it',
+    ],
+  ])('%s: said with the name of the file', async (_, files, problem) => {
+    const made = makeCertificates(directory);
+    chmodSync(made.client.certFile, 0o600);
+    const { ca, cert, key } = files(made);
+    const tls = `{ ca: ${ca}, cert: ${cert}, key: { file: ${key} } }`;
+    const config = parseConfig(`http: { enabled: false }\ngrpc: [{ address: "127.0.0.1:1", tls: ${tls} }]`, 'test');
+    const { log, running, stop } = start(config);
+    expect(await log.waitFor('not connected; it is tried again')).toMatchObject({
+      problem: expect.stringMatching(new RegExp(`^${directory}/.*${problem}`)),
+    });
     stop();
     await running;
   });
