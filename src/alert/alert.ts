@@ -66,15 +66,19 @@ export function decodeAlert(value: unknown, origin: Origin): Alert | NotAlert {
  * {@link longestAlert} characters and {@link deepestAlert} levels. Never throws.
  */
 export function parseAlert(text: string, origin: Origin): Alert | NotAlert {
+  const read = readJson(text);
+  return 'problem' in read ? read : decodeAlert(read.value, origin);
+}
+
+/** What an alert's text holds, bounded as {@link parseAlert} says. Never throws. */
+export function readJson(text: string): { readonly value: unknown } | NotAlert {
   if (text.length > longestAlert) return { problem: 'the text is longer than an alert may be (1 MiB)' };
   if (isDeeperThan(text, deepestAlert)) return { problem: `the JSON is nested more than ${deepestAlert} levels deep` };
-  let value: unknown;
   try {
-    value = JSON.parse(text);
+    return { value: JSON.parse(text) as unknown };
   } catch {
     return { problem: 'the text is not JSON' };
   }
-  return decodeAlert(value, origin);
 }
 
 function isMembers(value: unknown): value is Members {

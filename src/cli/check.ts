@@ -2,6 +2,7 @@
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Config } from '../config/config.ts';
+import { formatFalcoAddress } from '../config/falco-address.ts';
 import type { Examined } from '../config/load.ts';
 import { defaultConfigPath } from '../config/path.ts';
 import type { Place, Problem } from '../config/problem.ts';
@@ -81,12 +82,30 @@ async function warningsOf({ files, passedOver }: Examined, config: Config, named
       message: `service.group: there is no group ${group}: maps are made root's`,
     });
   }
-  const { http, lines } = config;
-  if (!http.enabled && !lines.stdin && lines.files.length === 0) {
-    const message = 'http, files and stdin are all off: falcodrop run hears of no alert';
+  const { http, lines, grpc } = config;
+  for (const { address, tls, enabled } of grpc) {
+    for (const path of [tls?.ca, tls?.cert]) {
+      if (!enabled || path === undefined || !isMissing(path)) continue;
+      notes.push({
+        code: 'file_missing',
+        message: `grpc ${formatFalcoAddress(address)}: there is no file ${path} now`,
+      });
+    }
+  }
+  if (!http.enabled && !lines.stdin && lines.files.length === 0 && !grpc.some(({ enabled }) => enabled)) {
+    const message = 'http, files, grpc and stdin are all off: falcodrop run hears of no alert';
     notes.push({ code: 'no_source', message });
   }
   return notes;
+}
+
+/** What may not be looked at may be there. */
+function isMissing(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) === undefined;
+  } catch {
+    return false;
+  }
 }
 
 /** None where the addon is not built: other verbs say so. */

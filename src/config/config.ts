@@ -2,6 +2,8 @@
 import type { Ports } from '../address/port.ts';
 import type { Prefix } from '../address/prefix.ts';
 import type { Rules } from '../judge/judge.ts';
+import type { FalcoAddress } from './falco-address.ts';
+import type { Secret } from './secret.ts';
 
 export interface Config {
   /** What `attach` takes when no interface is named. */
@@ -21,6 +23,8 @@ export interface Config {
   readonly hostAliases: readonly string[];
   readonly http: HttpConfig;
   readonly lines: LinesConfig;
+  /** Falcos up to 0.43; none twice. */
+  readonly grpc: readonly GrpcConfig[];
 }
 
 /** Alerts one a line. */
@@ -34,6 +38,23 @@ export interface FileConfig {
   readonly path: string;
   /** Goes on at its end, through rotation and restarts; false: read once, whole, to its end. */
   readonly follow: boolean;
+}
+
+/** A Falco's gRPC server. */
+export interface GrpcConfig {
+  readonly enabled: boolean;
+  readonly address: FalcoAddress;
+  /** There for a host and port, and null for a unix socket. */
+  readonly tls: GrpcTlsConfig | null;
+}
+
+/** Each file is PEM. */
+export interface GrpcTlsConfig {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: Secret;
+  /** That Falco's certificate is for, where that is not the host. */
+  readonly name: string | null;
 }
 
 export interface HttpConfig {

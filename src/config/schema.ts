@@ -15,7 +15,9 @@ import { FalcodropError } from '../errors.ts';
 import { loopback } from '../judge/guard/ranges.ts';
 import { defaultRules } from '../judge/judge.ts';
 import { parseDuration } from '../time/duration.ts';
-import type { Config } from './config.ts';
+import type { Config, GrpcConfig } from './config.ts';
+import { type FalcoAddress, formatFalcoAddress, parseFalcoAddress } from './falco-address.ts';
+import { secretKey } from './secret.ts';
 import type { Told } from './shape.ts';
 
 /** What `parse` throws becomes the issue's message, and its hint a parameter. */
@@ -92,6 +94,65 @@ const filePath = z
   .max(4_095)
   .refine((text) => text.startsWith('/') && !text.includes('\0') && !text.endsWith('/'), {
     error: 'is no absolute path of a file',
+  });
+
+/** Falco's gRPC server asks for client certificates wherever it listens on a port, and never on a unix socket. */
+const grpcServer = z
+  .strictObject({
+    address: z
+      .string()
+      .transform((_text, context): FalcoAddress => parsed(context, parseFalcoAddress))
+      .meta(
+        told({
+          description: "Falco's grpc.bind_address: a unix socket, or a host and a port.",
+          'x-expects': 'unix:///PATH, or HOST:PORT',
+          'x-example': 'unix:///run/falco/falco.sock',
+        }),
+      ),
+    tls: z
+      .strictObject({
+        ca: filePath.meta(
+          told({
+            description: "The CA that Falco's certificate is of, in PEM.",
+            'x-expects': 'an absolute path',
+            'x-example': '/etc/falcodrop/grpc/ca.crt',
+          }),
+        ),
+        cert: filePath.meta(
+          told({
+            description: 'Our certificate, in PEM.',
+            'x-expects': 'an absolute path',
+            'x-example': '/etc/falcodrop/grpc/client.crt',
+          }),
+        ),
+        key: secretKey('The key of our certificate, in PEM.', 'client.key'),
+        name: z
+          .string()
+          .regex(/^[a-z0-9_.:-]{1,253}$/i)
+          .optional()
+          .meta(
+            told({
+              description: "The name in Falco's certificate, where it is not the host of the address.",
+              'x-expects': 'a host name',
+              'x-example': 'localhost',
+            }),
+          ),
+      })
+      .optional()
+      .meta(told({ description: 'For a host and port: both sides show a certificate.' })),
+    enabled: z
+      .boolean()
+      .default(true)
+      .meta(told({ description: 'Whether alerts are taken from it.', 'x-example': false })),
+  })
+  .transform(({ address, tls, enabled }, context): GrpcConfig => {
+    if ('path' in address && tls !== undefined) {
+      context.issues.push({ code: 'custom', input: null, message: 'a unix socket has no tls' });
+    }
+    if ('host' in address && tls === undefined) {
+      context.issues.push({ code: 'custom', input: null, message: 'needs tls: Falco asks for a client certificate' });
+    }
+    return { address, enabled, tls: tls === undefined ? null : { ...tls, name: tls.name ?? null } };
   });
 
 /** As the kernel takes them (dev_valid_name of net/core/dev.c): at most 15 bytes, no slash, colon or white space. */
@@ -306,6 +367,20 @@ export const schema = z
           'x-example': [{ path: '/var/log/falco/events.json', follow: true }],
         }),
       ),
+    grpc: z
+      .array(grpcServer)
+      .max(64)
+      .refine((servers) => new Set(servers.map(({ address }) => formatFalcoAddress(address))).size === servers.length, {
+        error: 'names an address twice: the two would take the alerts from each other',
+      })
+      .prefault([])
+      .meta(
+        told({
+          description: 'Falcos up to 0.43 whose alerts are taken over gRPC; 0.44 has none any more.',
+          'x-expects': 'a list of addresses of gRPC servers',
+          'x-example': [{ address: 'unix:///run/falco/falco.sock' }],
+        }),
+      ),
     stdin: z
       .boolean()
       .default(false)
@@ -345,6 +420,7 @@ export function toConfig(settings: z.output<typeof schema>): Config {
       maxConnections: http.max_connections,
     },
     lines: { files: settings.files, stdin: settings.stdin },
+    grpc: settings.grpc,
   };
 }
 

@@ -2,9 +2,12 @@
  * Secrets: where one lies, never itself. A configuration is shown, copied and asked about; what stands in the environment
  * every process of the user reads (/proc/PID/environ).
  */
+import { createPrivateKey } from 'node:crypto';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { FalcodropError } from '../errors.ts';
+import { settingName } from './explain.ts';
+import type { Settings } from './layer.ts';
 import type { Problem } from './problem.ts';
 import type { Held } from './reading.ts';
 import type { Told } from './shape.ts';
@@ -47,6 +50,11 @@ export function secret(description: string, name: string) {
     .meta({ ...tells });
 }
 
+/** A setting whose value is a private key in PEM: as {@link secret}, of several lines. */
+export function secretKey(description: string, name: string) {
+  return secret(description, name).meta({ 'x-key': true } satisfies Told);
+}
+
 /** The path; null for a credential where systemd has given none (`$CREDENTIALS_DIRECTORY`). */
 export function secretPath(secret: Secret, environment: NodeJS.ProcessEnv): string | null {
   if ('file' in secret) return secret.file;
@@ -62,6 +70,32 @@ const others = 0o007;
  * empty, not one line, or everybody may read it. No message holds any of it.
  */
 export function readSecret(secret: Secret, environment: NodeJS.ProcessEnv): string {
+  const { path, text } = readHidden(secret, environment);
+  const value = text.replace(/\r?\n$/, '');
+  if (value === '') throw new FalcodropError('config_invalid', `${path}: there is no secret in it`);
+  if (/[\0\r\n]/.test(value)) throw new FalcodropError('config_invalid', `${path}: a secret is one line of text`);
+  return value;
+}
+
+/** A private key as it stands in its file. Throws as {@link readSecret} does, for what is no PEM, and for a key with a passphrase. */
+export function readSecretKey(secret: Secret, environment: NodeJS.ProcessEnv): string {
+  const { path, text } = readHidden(secret, environment);
+  try {
+    createPrivateKey(text);
+  } catch (error) {
+    const isLocked = /^-----BEGIN ENCRYPTED|^Proc-Type:.*ENCRYPTED/m.test(text);
+    throw new FalcodropError(
+      'config_invalid',
+      isLocked ? `${path}: the key has a passphrase` : `${path}: there is no private key in it`,
+      isLocked ? 'openssl pkey -in KEY -out NEW takes it off; the permissions of the file protect it' : undefined,
+      error,
+    );
+  }
+  return text;
+}
+
+/** Of what may be read by whom it is for alone. */
+function readHidden(secret: Secret, environment: NodeJS.ProcessEnv): { readonly path: string; readonly text: string } {
   const path = secretPath(secret, environment);
   if (path === null) {
     const name = 'credential' in secret ? secret.credential : '';
@@ -79,10 +113,7 @@ export function readSecret(secret: Secret, environment: NodeJS.ProcessEnv): stri
       `chmod o= ${path}, and make another one: it may be known`,
     );
   }
-  const value = text.replace(/\r?\n$/, '');
-  if (value === '') throw new FalcodropError('config_invalid', `${path}: there is no secret in it`);
-  if (/[\0\r\n]/.test(value)) throw new FalcodropError('config_invalid', `${path}: a secret is one line of text`);
-  return value;
+  return { path, text };
 }
 
 /**
@@ -90,20 +121,37 @@ export function readSecret(secret: Secret, environment: NodeJS.ProcessEnv): stri
  * who asks may be by the service: neither is a problem.
  */
 export function secretProblems(held: readonly Held[], environment: NodeJS.ProcessEnv): Problem[] {
-  return held.flatMap(({ path, shape, value, place }): Problem[] => {
-    if (shape['x-secret'] !== true || value === undefined) return [];
+  return held.flatMap(secretsIn).flatMap(({ path, shape, value, place }): Problem[] => {
     const named = value as Secret;
     if (secretPath(named, environment) === null) return [];
     try {
-      readSecret(named, environment);
+      (shape['x-key'] === true ? readSecretKey : readSecret)(named, environment);
       return [];
     } catch (error) {
       if (!(error instanceof FalcodropError)) throw error;
       if ((error.cause as NodeJS.ErrnoException | undefined)?.code === 'EACCES') return [];
-      const setting = path.join('.');
+      const setting = settingName(path);
       return [
         { code: 'config_invalid', place, setting, message: `${setting}: ${error.message}`, hint: error.hint ?? null },
       ];
     }
   });
+}
+
+/** A setting that is a secret, or the secrets in the elements of a list. */
+function secretsIn({ path, shape, value, place }: Secretive): Secretive[] {
+  if (value === undefined) return [];
+  if (shape['x-secret'] === true) return [{ path, shape, value, place }];
+  const { items, properties } = shape;
+  if (items !== undefined && Array.isArray(value)) {
+    return value.flatMap((element, n) => secretsIn({ path: [...path, n], shape: items, value: element, place }));
+  }
+  if (properties === undefined || typeof value !== 'object' || value === null) return [];
+  return Object.entries(properties).flatMap(([key, inner]) =>
+    secretsIn({ path: [...path, key], shape: inner, value: (value as Settings)[key], place }),
+  );
+}
+
+interface Secretive extends Pick<Held, 'shape' | 'value' | 'place'> {
+  readonly path: readonly PropertyKey[];
 }

@@ -9,6 +9,8 @@ export interface Told {
   readonly 'x-example'?: unknown;
   /** Its value is never shown. */
   readonly 'x-secret'?: true;
+  /** A secret that is a key in PEM, of several lines. */
+  readonly 'x-key'?: true;
 }
 
 /** The part of JSON Schema (draft 7) that our schemas come out as. */

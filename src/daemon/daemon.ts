@@ -13,6 +13,7 @@ import { Intake } from '../sources/intake.ts';
 import { wallClock } from '../time/clock.ts';
 import { describe, openAlerts } from './alerts.ts';
 import { type DaemonBook, openBook } from './book.ts';
+import { asksFalco, openGrpc } from './grpc.ts';
 import { haveEnd, openLines } from './lines.ts';
 import { type Log, type Logger, openLog } from './log.ts';
 import { notify } from './notify.ts';
@@ -63,7 +64,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const stop = listenForStop(signal, () => logger.warn('SIGHUP: the configuration is read at the start only'));
   const closers: (() => void | Promise<void>)[] = [];
   /** Of alerts that are all there: no more is prepared for than they need, for Falco may start one of these an alert. */
-  const isBrief = !config.http.enabled && haveEnd(config.lines);
+  const isBrief = !config.http.enabled && !asksFalco(config.grpc) && haveEnd(config.lines);
   try {
     const stopping = new AbortController();
     let isOver = false;
@@ -143,7 +144,15 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       stdin: () => options.stdin ?? process.stdin,
     });
     closers.push(lines.abandon);
-    if (!config.http.enabled && !config.lines.stdin && config.lines.files.length === 0) {
+    const grpc = await openGrpc({
+      config: config.grpc,
+      longest: config.http.maxBody,
+      intake,
+      logger,
+      environment: process.env,
+    });
+    closers.push(grpc.stop);
+    if (!config.http.enabled && !config.lines.stdin && config.lines.files.length === 0 && !asksFalco(config.grpc)) {
       logger.warn('no source of alerts is enabled');
     }
 
@@ -183,7 +192,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     stopping.abort();
     let isDurable = false;
     const isDone = await within(isEnded ? finishWithinMs : stopWithinMs, async () => {
-      await Promise.all([http?.close(requestGraceMs), lines.stop()]);
+      await Promise.all([http?.close(requestGraceMs), lines.stop(), grpc.stop()]);
       await intake.idle();
       const settled = settling.now();
       // A ledger that can not be written would be waited for in vain: it is tried once more, and then let go.

@@ -7,7 +7,7 @@ import type { FeedOptions, Say } from '../sources/lines/feed.ts';
 import { Follower, type Pace } from '../sources/lines/follow.ts';
 import { readFileOnce, readStream, type StreamSource } from '../sources/lines/stream.ts';
 import type { Logger } from './log.ts';
-import { cleanText } from './text.ts';
+import { cleanDetails } from './text.ts';
 
 export interface LinesOptions {
   readonly config: LinesConfig;
@@ -46,7 +46,7 @@ export function haveEnd({ files, stdin }: LinesConfig): boolean {
 /** Rejects with `file_unreadable` for a file that is to be read once and can not be opened; nothing is open then. */
 export async function openLines(options: LinesOptions): Promise<Lines> {
   const { config, stateDir, durable, logger, stdin, pace = {} } = options;
-  const say: Say = (level, message, details) => logger[level](cleaned(details), message);
+  const say: Say = (level, message, details) => logger[level](cleanDetails(details), message);
   const streams: StreamSource[] = [];
   const followers: Follower[] = [];
   const abandon = async (): Promise<void> => {
@@ -110,10 +110,4 @@ function feedOf(source: string, { intake, longest }: LinesOptions, say: Say): Fe
       unsaid = 0;
     },
   };
-}
-
-function cleaned(details: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(details).map(([key, value]) => [key, typeof value === 'string' ? cleanText(value, 500) : value]),
-  );
 }

@@ -14,3 +14,10 @@ export function cleanText(text: string, longest: number): string {
     ),
   );
 }
+
+/** Texts among what a line of the log says. */
+export function cleanDetails(details: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(details).map(([key, value]) => [key, typeof value === 'string' ? cleanText(value, 500) : value]),
+  );
+}

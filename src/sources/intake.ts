@@ -5,7 +5,7 @@
  * answered as such, and the sender of a flood pays for it. Judging happens in a later turn of the event loop, so that an
  * answer never waits for work.
  */
-import { type Alert, type NotAlert, type Origin, parseAlert } from '../alert/alert.ts';
+import { type Alert, decodeAlert, type NotAlert, type Origin, parseAlert } from '../alert/alert.ts';
 
 export interface Arrival {
   readonly alert: Alert;
@@ -80,6 +80,31 @@ export class Intake {
       return 'shed';
     }
     const alert = parseAlert(text, origin);
+    if ('problem' in alert) {
+      counts.bad++;
+      return alert;
+    }
+    this.#queue.push({ alert, text, source, receivedNs });
+    this.#characters += text.length;
+    this.#schedule();
+    return 'queued';
+  }
+
+  /** As {@link push}, for a value that was read already, as Falco's JSON has it. `text` is told by its hash. */
+  pushValue(
+    value: unknown,
+    source: string,
+    origin: Origin,
+    receivedNs: bigint,
+    text: string = JSON.stringify(value),
+  ): Pushed {
+    const counts = this.#countsOf(source);
+    counts.received++;
+    if (this.waiting >= this.#limits.alerts || this.#characters + text.length > this.#limits.characters) {
+      counts.shed++;
+      return 'shed';
+    }
+    const alert = decodeAlert(value, origin);
     if ('problem' in alert) {
       counts.bad++;
       return alert;

@@ -34,6 +34,11 @@ export function grpcMessages(): readonly { readonly output: string }[] {
   return linesOf('grpc-0.40.jsonl').map((line) => JSON.parse(line) as { output: string });
 }
 
+/** Protobuf messages as they came, byte for byte. */
+export function grpcBytes(): readonly Buffer[] {
+  return linesOf('grpc-0.43.messages.base64').map((line) => Buffer.from(line, 'base64'));
+}
+
 /** Bodies of recorded requests, byte for byte. */
 export function bodies(name: 'http-0.43' | 'sidekick-2.34'): readonly string[] {
   return text(`${name}.requests.txt`)

@@ -136,6 +136,19 @@ describe('warnings change nothing', () => {
     expect(stderr.trim().split('\n')).toHaveLength(1);
   });
 
+  test('certificates of a Falco that are not there', () => {
+    const tls = `ca: ${folder}/none.crt, cert: ${folder}, key: { credential: key }`;
+    write(
+      'f.yaml',
+      `${right}\ngrpc: [{ address: "h:1", tls: { ${tls} } }, { address: "i:1", enabled: false, tls: { ${tls} } }]`,
+    );
+    const [object] = objects(check(['--json']).stdout);
+    expect(object).toMatchObject({
+      valid: true,
+      warnings: [{ code: 'file_missing', message: 'grpc h:1: there is no file none.crt now' }],
+    });
+  });
+
   test('a file that everybody may write, and one of conf.d that is passed over', () => {
     write('f.yaml', right);
     chmodSync(join(folder, 'f.yaml'), 0o666);
