@@ -311,7 +311,8 @@ class Soak {
       const whose = isAll ? model.owners : (['hand', 'policy'] as const);
       const state = this.#stateOf(name);
       state.lastWithdrawal = end;
-      if (status !== null && status !== 0 && status !== 4) state.isLoose = true;
+      // Killed after the maps were changed, too.
+      if (status !== 0 && status !== 4) state.isLoose = true;
       const recent = begun - state.lastAlert < alertMs;
       this.#change(
         [name],
