@@ -32,10 +32,19 @@ import {
   rulesPaths,
 } from '../falco/configuration.ts';
 import { findFalco, findVersion, refusedAsAWhole, refusedRules } from '../falco/falco.ts';
-import { awaitHealth, findUnits, requireHealthUrl, restartFalco, type Service } from '../falco/service.ts';
+import {
+  awaitHealth,
+  findUnits,
+  type Patience,
+  patience,
+  requireHealthUrl,
+  restartFalco,
+  type Service,
+} from '../falco/service.ts';
 import { rulesPath } from '../falco/setup.ts';
 import { type FalcoVersion, isSince, requireNewEnough } from '../falco/version.ts';
 import { native } from '../kernel/native.ts';
+import { parseDuration } from '../time/duration.ts';
 import { readAction } from './action.ts';
 import { type Call, flag, isRoot, text } from './call.ts';
 import {
@@ -115,21 +124,23 @@ export async function rules(call: Call): Promise<void> {
   requireWritable(dir);
   const tree = await holdTree(dir);
   try {
-    await deploy(call, tree, { dir, program, version, bundle });
+    await deploy(call, tree, { dir, program, version, bundle, patience: patienceOf(call) });
   } finally {
     tree.release();
   }
 }
 
 interface Given {
+  readonly patience: Patience;
   readonly dir: string;
   readonly program: string;
   readonly version: FalcoVersion;
   readonly bundle: Bundle;
 }
 
-async function deploy(call: Call, tree: HeldTree, { dir, program, version, bundle }: Given): Promise<void> {
+async function deploy(call: Call, tree: HeldTree, given: Given): Promise<void> {
   const { environment } = call;
+  const { dir, program, version, bundle } = given;
   const place = join(dir, 'rules.d');
   const stage = join(dir, stageName);
   const configuration = readFalcoConfiguration(dir, version);
@@ -176,11 +187,11 @@ async function deploy(call: Call, tree: HeldTree, { dir, program, version, bundl
   try {
     const within = { environment, signal: interruption.signal };
     exchange(tree, stage, place, { ...recordOf(bundle, 'changing'), files: { ...record?.files, ...shas(bundle) } });
-    const why = await troubleWith(program, main, service, within);
+    const why = await troubleWith(given, main, service, within);
     if (why !== null) {
       exchange(tree, stage, place, record);
       rmSync(stage, { recursive: true });
-      const after = service === null ? '' : `, ${await restartedAgain(service, { environment })}`;
+      const after = service === null ? '' : `, ${await restartedAgain(service, given.patience, { environment })}`;
       throw new FalcodropError(
         'falco_restart',
         `${why}; rolled back: the former rules are in place${after}`,
@@ -204,7 +215,7 @@ async function deploy(call: Call, tree: HeldTree, { dir, program, version, bundl
 
 /** Of the whole, restarting, and health; null: all went well. */
 async function troubleWith(
-  program: string,
+  { program, patience: patient }: Given,
   main: string | null,
   service: Service | null,
   within: { readonly environment: NodeJS.ProcessEnv; readonly signal: AbortSignal },
@@ -216,15 +227,27 @@ async function troubleWith(
   const failed = await restartFalco(service, within);
   if (within.signal.aborted) return 'it was interrupted';
   if (failed !== null) return `Falco could not be restarted: ${failed}`;
-  const unwell = await awaitHealth(service, within);
+  const unwell = await awaitHealth(service, within, patient);
   return unwell === null ? null : `Falco is not well with these rules: ${unwell}`;
 }
 
-async function restartedAgain(service: Service, within: { readonly environment: NodeJS.ProcessEnv }): Promise<string> {
+async function restartedAgain(
+  service: Service,
+  patient: Patience,
+  within: { readonly environment: NodeJS.ProcessEnv },
+): Promise<string> {
   const failed = await restartFalco(service, within);
   if (failed !== null) return `but Falco could not be restarted with them: ${failed}`;
-  const unwell = await awaitHealth(service, within);
+  const unwell = await awaitHealth(service, within, patient);
   return unwell === null ? 'and Falco runs with them' : `but Falco is not well with them either: ${unwell}`;
+}
+
+/** Of --wait; what is asked for a short time need not stay well for longer. */
+function patienceOf(call: Call): Patience {
+  const given = text(call, 'wait');
+  if (given === undefined) return patience;
+  const waitMs = parseDuration(given) * 1_000;
+  return { ...patience, waitMs, steadyMs: Math.min(patience.steadyMs, waitMs / 2) };
 }
 
 /** Null: not restarted. Throws `falco_restart` where it is not clear how, before anything is changed. */

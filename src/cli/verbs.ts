@@ -463,6 +463,7 @@ Examples:
       { flags: '--restart <command>', text: 'how Falco is restarted (default: its systemd unit); no shell' },
       { flags: '--no-restart', text: 'do not restart it' },
       { flags: '--health <url>', text: 'what says that it is well (default: its web server), or none' },
+      { flags: '--wait <duration>', text: 'how long it may take until it is (default 30s)' },
       ...falco,
       dryRun,
     ],

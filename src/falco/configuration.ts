@@ -109,6 +109,8 @@ function entriesOf(text: string, path: string): [key: string, value: unknown][] 
     if (entries.has(word)) refuse(`${JSON.stringify(word.slice(0, 60))} stands there twice`);
     try {
       const node: unknown = isAlias(value) ? value.resolve(document) : value;
+      if (isAlias(value) && node === undefined)
+        refuse(`no anchor before the alias *${value.source.slice(0, 60)} has its name`);
       entries.set(word, isNode(node) ? (node as Node).toJS(document, { maxAliasCount: 100 }) : null);
     } catch (error) {
       refuse(error instanceof RangeError ? 'it is nested too deep' : (error as Error).message);

@@ -142,7 +142,7 @@ export function planSetup({ dir, version, url }: Wish): SetupPlan {
   if (rulesList !== null && !canAppend) {
     note('rules_unread', `${rulesKey(before)} does not name ${rulesList.path}: add it by hand`);
   }
-  const after = read(new Map([[own, text]]));
+  const after = before.main === null ? before : read(new Map([[own, text]]));
   for (const key of ['json_output', 'json_include_output_fields_property'] as const) {
     const setting = after.settings.get(key);
     if (setting !== undefined && !isOn(setting.value)) {
@@ -150,7 +150,7 @@ export function planSetup({ dir, version, url }: Wish): SetupPlan {
     }
   }
   const reached = httpOutputOf(after);
-  if (output === null && (reached === null || !isSamePlace(reached.url, url))) {
+  if (before.main !== null && output === null && (reached === null || !isSamePlace(reached.url, url))) {
     const by = after.settings.get('http_output')?.path ?? own;
     note('overridden', `${by} decides about http_output: let it go to ${originOf(url)} there`);
   }
