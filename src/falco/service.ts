@@ -90,10 +90,11 @@ export async function awaitHealth(
     const said = healthUrl === null ? null : await healthOf(healthUrl);
     const now = performance.now();
     const isWell = (state === null || state.active === 'active') && said === null;
+    const seen = state?.starts ?? null;
     // Another start than the one that was seen: it fell over in between.
-    if (isWell && (wellSince === null || state?.starts !== starts)) wellSince = now;
+    if (isWell && (wellSince === null || seen !== starts)) wellSince = now;
     if (!isWell) wellSince = null;
-    starts = state?.starts ?? null;
+    starts = seen;
     if (wellSince !== null && now - wellSince >= steadyMs) return null;
     const why =
       state !== null && state.active !== 'active' ? `${unit} is ${state.active}` : (said ?? 'it did not stay up');
