@@ -181,20 +181,23 @@ async function deploy(call: Call, tree: HeldTree, given: Given): Promise<void> {
     throw error;
   }
 
-  const interruption = new AbortController();
+  // A signal rolls back; a second one does not wait for Falco's health any more.
+  let interruption = new AbortController();
   const onSignal = (): void => interruption.abort();
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, onSignal);
   try {
-    const within = { environment, signal: interruption.signal };
     exchange(tree, stage, place, { ...recordOf(bundle, 'changing'), files: { ...record?.files, ...shas(bundle) } });
-    const why = await troubleWith(given, main, service, within);
-    if (why !== null) {
+    const trouble = await troubleWith(given, main, service, { environment, signal: interruption.signal });
+    if (trouble !== null) {
+      interruption = new AbortController();
       exchange(tree, stage, place, record);
       rmSync(stage, { recursive: true });
-      const after = service === null ? '' : `, ${await restartedAgain(service, given.patience, { environment })}`;
+      const within = { environment, signal: interruption.signal };
+      const after =
+        service === null || !trouble.isRestarted ? '' : `, ${await restartedAgain(service, given.patience, within)}`;
       throw new FalcodropError(
         'falco_restart',
-        `${why}; rolled back: the former rules are in place${after}`,
+        `${trouble.why}; rolled back: the former rules are in place${after}`,
         'the bundle is not deployed; journalctl -u falco-\\* tells more of Falco',
       );
     }
@@ -213,29 +216,38 @@ async function deploy(call: Call, tree: HeldTree, given: Given): Promise<void> {
   });
 }
 
+interface Trouble {
+  readonly why: string;
+  /** Falco may run with the new rules, or not at all. */
+  readonly isRestarted: boolean;
+}
+
+interface Within {
+  readonly environment: NodeJS.ProcessEnv;
+  readonly signal: AbortSignal;
+}
+
 /** Of the whole, restarting, and health; null: all went well. */
 async function troubleWith(
   { program, patience: patient }: Given,
   main: string | null,
   service: Service | null,
-  within: { readonly environment: NodeJS.ProcessEnv; readonly signal: AbortSignal },
-): Promise<string | null> {
+  within: Within,
+): Promise<Trouble | null> {
+  const interrupted = 'it was interrupted';
   const refused = main === null ? null : await refusedAsAWhole(program, main, within);
-  if (within.signal.aborted) return 'it was interrupted';
-  if (refused !== null) return `falco --dry-run fails with these rules: ${refused}`;
+  if (within.signal.aborted) return { why: interrupted, isRestarted: false };
+  if (refused !== null) return { why: `falco --dry-run fails with these rules: ${refused}`, isRestarted: false };
   if (service === null) return null;
   const failed = await restartFalco(service, within);
-  if (within.signal.aborted) return 'it was interrupted';
-  if (failed !== null) return `Falco could not be restarted: ${failed}`;
+  if (within.signal.aborted) return { why: interrupted, isRestarted: true };
+  if (failed !== null) return { why: `Falco could not be restarted: ${failed}`, isRestarted: true };
   const unwell = await awaitHealth(service, within, patient);
-  return unwell === null ? null : `Falco is not well with these rules: ${unwell}`;
+  if (within.signal.aborted) return { why: interrupted, isRestarted: true };
+  return unwell === null ? null : { why: `Falco is not well with these rules: ${unwell}`, isRestarted: true };
 }
 
-async function restartedAgain(
-  service: Service,
-  patient: Patience,
-  within: { readonly environment: NodeJS.ProcessEnv },
-): Promise<string> {
+async function restartedAgain(service: Service, patient: Patience, within: Within): Promise<string> {
   const failed = await restartFalco(service, within);
   if (failed !== null) return `but Falco could not be restarted with them: ${failed}`;
   const unwell = await awaitHealth(service, within, patient);
@@ -289,7 +301,7 @@ function requireRead(configuration: FalcoConfiguration, place: string): void {
   if (main === null || rulesPaths(configuration).some((path) => inside(dir, path) === place)) return;
   throw new FalcodropError(
     'falco_unfit',
-    `Falco does not read ${place}: ${rulesKey(configuration)} of its configuration names other places`,
+    `${place} is not read by Falco: ${rulesKey(configuration)} of its configuration names other places`,
     `add ${place} to it, as its last one`,
   );
 }
@@ -385,7 +397,7 @@ function copy(from: string, to: string, left: { entries: number }): void {
   if (status.isSymbolicLink()) return;
   if (isRoot()) chownSync(to, status.uid, status.gid);
   chmodSync(to, status.mode & 0o7777);
-  lutimesSync(to, status.atime, status.mtime);
+  lutimesSync(to, status.atimeMs / 1_000, status.mtimeMs / 1_000);
 }
 
 /** Of who was killed: before the exchange what should have been deployed, after it what was there. It is kept. */

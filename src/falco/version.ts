@@ -54,7 +54,7 @@ export function requireNewEnough(version: FalcoVersion): void {
   if (isSince(version, oldest)) return;
   throw new FalcodropError(
     'falco_unfit',
-    `Falco ${version.text} is too old: its alerts lack what falcodrop reads, which came with ${oldest}`,
+    `version ${version.text} of Falco is too old: its alerts lack what falcodrop reads, which came with ${oldest}`,
     'install a newer Falco',
   );
 }

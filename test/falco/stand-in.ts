@@ -21,7 +21,7 @@ const { STAND_IN_LOG: log, STAND_IN_VERSION: version = '0.43.1', STAND_IN_JSON: 
 if (log !== undefined) appendFileSync(log, JSON.stringify(words) + '\\n');
 const fail = (text) => { console.error('Error: ' + text); process.exit(1); };
 const named = (name) => words.flatMap((word, n) => (word === name ? [words[n + 1]] : []));
-if (words.includes('--hang')) await new Promise((resolve) => setTimeout(resolve, 60000));
+if (words.includes(process.env.STAND_IN_FAILS)) fail('it was told to fail \\u001b[31m');
 if (words.includes('--version')) {
   if (version === 'fails') fail('yaml-cpp: error at line 1, column 1: end of map not found');
   console.error('Sun Nov 22 14:00:00 2026: Falco version: ' + version + ' (x86_64)');
@@ -51,7 +51,7 @@ if (words.includes('--dry-run')) {
 fail('nothing to do');
 `;
 
-/** State lies in STAND_IN_STATE: `units` (one a line, active), `fail-restart`. */
+/** Whatever STAND_IN_FAILS names fails. State lies in STAND_IN_STATE: `units` (one a line, active), `fail-restart`. */
 const systemctlSource = `
 import { appendFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -63,7 +63,7 @@ if (words[0] === 'restart') {
   appendFileSync(join(state, 'restarts'), words[1] + '\\n');
   if (existsSync(join(state, 'fail-restart'))) { console.error('Job for ' + words[1] + ' failed'); process.exit(1); }
   const rules = join(dir, 'rules.d');
-  const crashes = existsSync(rules) && readdirSync(rules).some((name) => readFileSync(join(rules, name), 'utf8').includes('${crashText}'));
+  const crashes = existsSync(rules) && readdirSync(rules, { withFileTypes: true }).some((each) => each.isFile() && readFileSync(join(rules, each.name), 'utf8').includes('${crashText}'));
   writeFileSync(join(state, 'is-active'), crashes ? 'failed' : 'active');
   process.exit(0);
 }
