@@ -136,7 +136,8 @@ async function findUrl(call: Call): Promise<{ readonly url: string; readonly not
   if (given !== undefined) return { url: requireUrl(given), notes: [] };
   try {
     const { http } = await readConfig(call);
-    const host = http.address.includes(':') ? `[${http.address}]` : http.address;
+    const address = { '0.0.0.0': '127.0.0.1', '::': '::1' }[http.address] ?? http.address;
+    const host = address.includes(':') ? `[${address}]` : address;
     const off = {
       code: 'http_off',
       message: 'falcodrop does not listen for HTTP: http.enabled is false in its configuration',
@@ -219,7 +220,7 @@ async function apply(call: Call, tree: HeldTree, { dir, version, program, plan, 
       entries.set(file.path, { path: file.path, sha256: digestOf(file.text), previous });
       undo.push(() => {
         if (kept === null) rmSync(join(dir, file.path), { force: true });
-        else renameSync(join(tree.own, kept), join(dir, file.path));
+        else bringBack(join(tree.own, kept), join(dir, file.path));
         syncFolder(join(dir, folder));
       });
       // Who dies here is known by the text that is still there.
@@ -351,7 +352,7 @@ function takeAway(call: Call, tree: HeldTree, entry: LaidFile): ToldFile {
   const backup = isChanged(tree, entry) ? join(own, keep(tree, entry.path, call.clock.now())) : null;
   if (entry.previous !== null && readLaid(join(own, entry.previous)) !== null) {
     makeFolder(dirname(at));
-    renameSync(join(own, entry.previous), at);
+    bringBack(join(own, entry.previous), at);
     syncFolder(dirname(at));
     return { ...told, status: 'restored', backup };
   }
@@ -360,6 +361,12 @@ function takeAway(call: Call, tree: HeldTree, entry: LaidFile): ToldFile {
     syncFolder(dirname(at));
   }
   return { ...told, status: 'removed', backup };
+}
+
+/** The kept file has its place again. rename(2) does nothing where both names are of one file: it was never replaced. */
+function bringBack(kept: string, at: string): void {
+  renameSync(kept, at);
+  rmSync(kept, { force: true });
 }
 
 function removeEmptyFolder(path: string): void {

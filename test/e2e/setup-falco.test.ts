@@ -5,6 +5,7 @@ import {
   chownSync,
   cpSync,
   existsSync,
+  linkSync,
   mkdirSync,
   readdirSync,
   renameSync,
@@ -278,6 +279,21 @@ describe('taken away', () => {
     falco.run(apply);
     rmSync(join(falco.dir, rules));
     expect(falco.json(remove).status).toBe(0);
+    expect(falco.tree()).toEqual(before);
+  });
+
+  test('what who was killed had recorded and not laid', () => {
+    falco.write(rules, '- list: mine\n  items: [1]\n');
+    const before = falco.tree();
+    falco.run([...apply, '--yes']);
+    const kept = filesOf(falco.json(remove).said);
+    expect(kept.map(({ status }) => status)).toEqual(['removed', 'restored']);
+    // As if it had been killed between its record and the file: the backup is a second name of what is still there.
+    const { said } = falco.json([...apply, '--yes']);
+    const backup = filesOf(said)[1]?.backup ?? '';
+    rmSync(join(falco.dir, rules));
+    linkSync(backup, join(falco.dir, rules));
+    expect(falco.json(remove)).toMatchObject({ status: 0 });
     expect(falco.tree()).toEqual(before);
   });
 
