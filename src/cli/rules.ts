@@ -74,6 +74,9 @@ const backupsKept = 10;
 /** Bytes of a file that is there. */
 const largestThere = 16 << 20;
 
+/** SIGHUP: the connection of who watches is gone. */
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
 /** Of somebody else, below rules.d. */
 const mostEntries = 2_000;
 
@@ -184,7 +187,7 @@ async function deploy(call: Call, tree: HeldTree, given: Given): Promise<void> {
   // A signal rolls back; a second one does not wait for Falco's health any more.
   let interruption = new AbortController();
   const onSignal = (): void => interruption.abort();
-  for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, onSignal);
+  for (const name of signals) process.on(name, onSignal);
   try {
     exchange(tree, stage, place, { ...recordOf(bundle, 'changing'), files: { ...record?.files, ...shas(bundle) } });
     const trouble = await troubleWith(given, main, service, { environment, signal: interruption.signal });
@@ -202,7 +205,7 @@ async function deploy(call: Call, tree: HeldTree, given: Given): Promise<void> {
       );
     }
   } finally {
-    for (const name of ['SIGINT', 'SIGTERM'] as const) process.removeListener(name, onSignal);
+    for (const name of signals) process.removeListener(name, onSignal);
   }
   const backup = keepBackup(call, tree, stage);
   writeRecord(tree, recordName, recordOf(bundle, 'done'));
@@ -259,7 +262,13 @@ function patienceOf(call: Call): Patience {
   const given = text(call, 'wait');
   if (given === undefined) return patience;
   const waitMs = parseDuration(given) * 1_000;
-  return { ...patience, waitMs, steadyMs: Math.min(patience.steadyMs, waitMs / 2) };
+  const atMost = (ms: number): number => Math.min(ms, waitMs / 2);
+  return {
+    ...patience,
+    waitMs,
+    steadyMs: atMost(patience.steadyMs),
+    steadyAloneMs: atMost(patience.steadyAloneMs),
+  };
 }
 
 /** Null: not restarted. Throws `falco_restart` where it is not clear how, before anything is changed. */

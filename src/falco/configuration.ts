@@ -106,7 +106,8 @@ function entriesOf(text: string, path: string): [key: string, value: unknown][] 
   const entries = new Map<string, unknown>();
   for (const { key, value } of contents.items) {
     const word = String(isScalar(key) ? key.value : key);
-    if (entries.has(word)) refuse(`${JSON.stringify(word.slice(0, 60))} stands there twice`);
+    if (entries.has(word))
+      refuse(`${JSON.stringify(word.slice(0, 60))} stands there twice, and one of them does not count`);
     try {
       const node: unknown = isAlias(value) ? value.resolve(document) : value;
       if (isAlias(value) && node === undefined)

@@ -64,12 +64,14 @@ export async function restartFalco({ restart }: Service, environment: Environmen
 export interface Patience {
   /** How long it may take until it is well. */
   readonly waitMs: number;
-  /** How long it must stay so. */
+  /** How long it must stay so, where its web server answers: that starts last. */
   readonly steadyMs: number;
+  /** Without one: a unit is active from its start on, while Falco still loads its rules. */
+  readonly steadyAloneMs: number;
   readonly everyMs: number;
 }
 
-export const patience: Patience = { waitMs: 30_000, steadyMs: 3_000, everyMs: 250 };
+export const patience: Patience = { waitMs: 30_000, steadyMs: 3_000, steadyAloneMs: 10_000, everyMs: 250 };
 
 /**
  * Why Falco is not well, or did not stay so; null: it is. Without unit and URL nothing is asked. A unit that failed ends the
@@ -78,9 +80,10 @@ export const patience: Patience = { waitMs: 30_000, steadyMs: 3_000, everyMs: 25
 export async function awaitHealth(
   { unit, healthUrl }: Service,
   environment: Environment,
-  { waitMs, steadyMs, everyMs }: Patience = patience,
+  { waitMs, everyMs, ...steady }: Patience = patience,
 ): Promise<string | null> {
   if (unit === null && healthUrl === null) return null;
+  const steadyMs = healthUrl === null ? steady.steadyAloneMs : steady.steadyMs;
   const begun = performance.now();
   let wellSince: number | null = null;
   let starts: string | null = null;

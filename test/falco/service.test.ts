@@ -22,7 +22,7 @@ afterEach(() => {
 });
 
 const within = () => ({ environment: { ...process.env, ...standIns.environment } });
-const quick = { waitMs: 600, steadyMs: 100, everyMs: 10 };
+const quick = { waitMs: 600, steadyMs: 100, steadyAloneMs: 100, everyMs: 10 };
 
 /** Answers one after the other, the last one for ever. */
 async function serve(...answers: readonly number[]): Promise<string> {
