@@ -61,6 +61,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("clocks", Napi::Function::New<Clocks>(env, "clocks"));
   exports.Set("membarrier", Napi::Function::New<Membarrier>(env, "membarrier"));
   exports.Set("isHungUp", Napi::Function::New<IsHungUp>(env, "isHungUp"));
+  exports.Set("exchangePaths", Napi::Function::New<ExchangePaths>(env, "exchangePaths"));
   return exports;
 }
 

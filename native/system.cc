@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "system.h"
 
+#include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/membarrier.h>
 #include <poll.h>
 #include <sys/mount.h>
@@ -107,6 +109,15 @@ Napi::Value IsHungUp(const Napi::CallbackInfo &info) {
   if (status < 0)
     Fail(env, "isHungUp", errno);
   return Napi::Boolean::New(env, (asked.revents & (POLLERR | POLLHUP | POLLNVAL)) != 0);
+}
+
+Napi::Value ExchangePaths(const Napi::CallbackInfo &info) {
+  const Napi::Env env = info.Env();
+  const std::string one = RequireString(info[0], "one");
+  const std::string other = RequireString(info[1], "other");
+  if (syscall(SYS_renameat2, AT_FDCWD, one.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE) < 0)
+    Fail(env, "exchangePaths", errno, About(one));
+  return env.Undefined();
 }
 
 } // namespace falcodrop

@@ -12,5 +12,6 @@ Napi::Value Unmount(const Napi::CallbackInfo &info);
 Napi::Value Clocks(const Napi::CallbackInfo &info);
 Napi::Value Membarrier(const Napi::CallbackInfo &info);
 Napi::Value IsHungUp(const Napi::CallbackInfo &info);
+Napi::Value ExchangePaths(const Napi::CallbackInfo &info);
 
 } // namespace falcodrop

@@ -15,6 +15,7 @@ export const exitStatusOf = {
   import_invalid: 2,
   question_without_terminal: 2,
   config_invalid: 2,
+  bundle_invalid: 2,
   // refused by the guard
   refused: 3,
   allow_wide: 3,
@@ -25,6 +26,7 @@ export const exitStatusOf = {
   not_allowed: 4,
   nothing_pending: 4,
   confirm_late: 4,
+  falco_missing: 4,
   // not permitted
   not_permitted: 5,
   // failed
@@ -54,6 +56,11 @@ export const exitStatusOf = {
   config_exists: 1,
   listen_failed: 1,
   body_not_alert: 1,
+  falco_config: 1,
+  falco_unfit: 1,
+  falco_unsafe_path: 1,
+  falco_validate: 1,
+  falco_restart: 1,
   ledger_missing: 1,
   ledger_not_database: 1,
   ledger_corrupt: 1,

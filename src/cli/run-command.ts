@@ -35,6 +35,8 @@ const load: Readonly<Record<VerbName, () => Promise<(call: Call) => Promise<void
   watch: async () => (await import('./watch.ts')).watchDrops,
   run: async () => (await import('./run.ts')).run,
   replay: async () => (await import('./replay.ts')).replay,
+  setup: async () => (await import('./setup.ts')).setup,
+  rules: async () => (await import('./rules.ts')).rules,
   version: async () => (await import('./version.ts')).showVersion,
 };
 

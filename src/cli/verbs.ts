@@ -41,6 +41,13 @@ const chooseBy: readonly OptionText[] = [
 ];
 const limit: OptionText = { flags: '--limit <count>', text: 'so many at most' };
 
+/** Which Falco, and where. */
+const falco: readonly OptionText[] = [
+  { flags: '--falco-dir <dir>', text: 'what Falco reads (default /etc/falco; of a container: what is mounted there)' },
+  { flags: '--falco <path>', text: 'the falco binary (default: of PATH)' },
+  { flags: '--falco-version <version>', text: 'which version it is, instead of asking it: 0.43.1' },
+];
+
 const times = `Times: RFC 3339, a day, "today 14:00", "yesterday 09:30", "14:00" (the last one that was), or how long ago: 15m, 2d.
 What has no offset is local, or UTC with --utc.`;
 
@@ -425,6 +432,51 @@ Examples:
 
 Example:
   falcodrop replay alerts.jsonl --own 203.0.113.10,2001:db8:1::10`,
+  },
+  setup: {
+    operands: '<what>',
+    summary: 'make a Falco post its alerts here: setup falco (root)',
+    options: [
+      { flags: '--apply', text: 'lay it down, validated; undone when Falco refuses it' },
+      { flags: '--remove', text: 'take away exactly what was laid; what was there before comes back' },
+      { flags: '--diff', text: 'what would change, as a unified diff' },
+      { flags: '--url <url>', text: 'where falcodrop listens (default: as its configuration says)' },
+      ...falco,
+      yes,
+    ],
+    details: `Prints what fits the Falco that is here, and why: config.d/falcodrop.yaml (JSON alerts, addresses on network rules,
+http_output) and rules.d/falcodrop_rules.yaml. What this Falco does not know is left out. falco.yaml is read and never
+written to: for a Falco without config.d (before 0.38) the keys are printed. An http_output that goes elsewhere
+stays; what to chain is said then. A file that somebody else has changed is replaced or removed only after
+a question, and kept in /etc/falco/falcodrop/backup. Falco is not restarted.
+
+Examples:
+  falcodrop setup falco
+  falcodrop setup falco --diff
+  falcodrop setup falco --apply && systemctl restart falco
+  falcodrop setup falco --falco-version 0.43.1 --falco-dir /srv/falco/etc`,
+  },
+  rules: {
+    operands: '<action> [bundle]',
+    summary: 'rule files for Falco, undone when it refuses: rules deploy (root)',
+    options: [
+      { flags: '--restart <command>', text: 'how Falco is restarted (default: its systemd unit); no shell' },
+      { flags: '--no-restart', text: 'do not restart it' },
+      { flags: '--health <url>', text: 'what says that it is well (default: its web server), or none' },
+      { flags: '--wait <duration>', text: 'how long it may take until it is (default 30s)' },
+      ...falco,
+      dryRun,
+    ],
+    details: `BUNDLE is a folder, or a .tar.gz of one, with files *.yaml. Falco validates them together with all else it reads; rules.d
+is exchanged in one step; Falco is restarted and watched until it is well and stays so. When any of that fails
+the former rules are put back, and Falco is restarted with them. Files of the last bundle that this one has no
+more are removed; others in rules.d stay. What was there is kept in /etc/falco/falcodrop/former-rules.
+
+Examples:
+  falcodrop rules deploy ./rules --dry-run
+  falcodrop rules deploy rules-4711.tar.gz
+  falcodrop rules deploy ./rules --falco ./falco-in-docker \\
+    --restart 'docker restart falco'`,
   },
   version: {
     operands: '',

@@ -300,6 +300,11 @@ export interface Native {
    * (poll(2): POLLERR, POLLHUP), or the descriptor is closed. Never waits. For who writes seldom and would hear of it late.
    */
   isHungUp(descriptor: number): boolean;
+  /**
+   * renameat2(2) RENAME_EXCHANGE: at no moment is either name without a file or directory. EXDEV: not on one file system;
+   * EBUSY: one is a mount point; EINVAL: the file system can not.
+   */
+  exchangePaths(one: string, other: string): void;
 }
 
 const require = createRequire(import.meta.url);

@@ -152,6 +152,7 @@ beforeAll(() => {
     ['sendUnixDatagram', describeText(absent), { ...describeBytes(4), wrongValue: [] }],
     ['mountBpffs', describeText(absent), describeInteger(0, 0o7777)],
     ['isHungUp', describeInteger(0, 2 ** 31 - 1)],
+    ['exchangePaths', describeText(absent), describeText(absent)],
     ['unmount', describeText(absent), { ...aBoolean, wrongType: [null, 0, 'x'] }],
   ]);
 

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, statfsSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statfsSync, statSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { native } from '../../src/kernel/native.ts';
 import { ending, firstLine, type Lab, openLab, refusal } from './lab.ts';
@@ -91,4 +91,18 @@ test('a pipe is hung up when its reader is gone, and so is a descriptor that is 
   });
   await new Promise((resolve) => child.once('close', resolve));
   expect(said).toBe('false\ntrue true\n');
+});
+
+test('two directories change names, also when both have something in them', () => {
+  const [one, other] = [`${lab.directory}/one`, `${lab.directory}/other`];
+  for (const folder of [one, other]) mkdirSync(folder);
+  writeFileSync(`${one}/first`, '');
+  writeFileSync(`${other}/second`, '');
+  native().exchangePaths(one, other);
+  expect([readdirSync(one), readdirSync(other)]).toEqual([['second'], ['first']]);
+  expect(refusal(() => native().exchangePaths(one, `${lab.directory}/absent`))).toMatchObject({
+    operation: 'exchangePaths',
+    code: 'ENOENT',
+  });
+  expect(readdirSync(one)).toEqual(['second']);
 });
