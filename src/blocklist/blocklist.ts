@@ -8,7 +8,7 @@
  */
 
 import { setTimeout as after } from 'node:timers/promises';
-import { bitsOf } from '../address/address.ts';
+import { type Address, bitsOf } from '../address/address.ts';
 import { everyPort } from '../address/port.ts';
 import { formatPrefix, hostPrefix, isHost, maskPrefix, type Prefix } from '../address/prefix.ts';
 import { FalcodropError } from '../errors.ts';
@@ -240,6 +240,17 @@ export class Blocklist {
     } finally {
       lock.release();
     }
+  }
+
+  /**
+   * Whether an address is dropped (`monitor`: dropped or counted), on all ports and for another minute, by an entry of its own.
+   * One look into the map, nothing else.
+   */
+  holds(address: Address, mode: 'enforce' | 'monitor'): boolean {
+    const value = this.#set.lookup(hostPrefix(address));
+    if (value === null || value.scope !== 0) return false;
+    const soon = this.#set.now() + 60_000_000_000n;
+    return value.dropUntil > soon || (mode === 'monitor' && value.countUntil > soon);
   }
 
   /**

@@ -15,7 +15,7 @@ import { FalcodropError } from '../errors.ts';
 import { loopback } from '../judge/guard/ranges.ts';
 import { defaultRules } from '../judge/judge.ts';
 import { parseDuration } from '../time/duration.ts';
-import type { Config } from './config.ts';
+import type { Config, SpeaksFor } from './config.ts';
 import type { Told } from './shape.ts';
 
 /** What `parse` throws becomes the issue's message, and its hint a parameter. */
@@ -93,6 +93,35 @@ const filePath = z
   .refine((text) => text.startsWith('/') && !text.includes('\0') && !text.endsWith('/'), {
     error: 'is no absolute path of a file',
   });
+
+const remote = z
+  .boolean()
+  .default(false)
+  .meta(
+    told({
+      description: 'Whether alerts of other hosts come this way; then one that names no host is not taken for ours.',
+      'x-example': true,
+    }),
+  );
+
+const fleetHosts = z
+  .array(
+    z
+      .string()
+      .min(1)
+      .max(255)
+      .meta(told({ 'x-expects': 'a host name', 'x-example': 'web-2.example.org' })),
+  )
+  .max(65_536)
+  .default([])
+  .meta(
+    told({
+      description:
+        'Other hosts whose alerts count when they come this way: whom they connected to or accepted is judged here. It is remote then.',
+      'x-expects': 'a list of host names',
+      'x-example': ['web-2.example.org'],
+    }),
+  );
 
 /** As the kernel takes them (dev_valid_name of net/core/dev.c): at most 15 bytes, no slash, colon or white space. */
 const interfaceName = z
@@ -270,6 +299,8 @@ export const schema = z
           .max(65_536)
           .default(128)
           .meta(told({ description: 'Connections at a time.', 'x-example': 128 })),
+        remote,
+        fleet_hosts: fleetHosts,
       })
       .prefault({})
       .meta(told({ description: "Alerts over HTTP: Falco's http_output, falcosidekick's webhook." })),
@@ -292,6 +323,8 @@ export const schema = z
                 'x-example': false,
               }),
             ),
+          remote,
+          fleet_hosts: fleetHosts,
         }),
       )
       .max(64)
@@ -343,9 +376,18 @@ export function toConfig(settings: z.output<typeof schema>): Config {
       port: http.port,
       maxBody: http.max_body,
       maxConnections: http.max_connections,
+      ...speaksFor(http),
     },
-    lines: { files: settings.files, stdin: settings.stdin },
+    lines: {
+      files: settings.files.map((file) => ({ path: file.path, follow: file.follow, ...speaksFor(file) })),
+      stdin: settings.stdin,
+    },
   };
+}
+
+/** Whoever names other hosts has said that their alerts come. */
+function speaksFor({ remote, fleet_hosts: fleetHosts }: { remote: boolean; fleet_hosts: string[] }): SpeaksFor {
+  return { remote: remote || fleetHosts.length > 0, fleetHosts };
 }
 
 /** Each once, in order; none where none is given (an empty set stands for every port, where something is limited to it). */

@@ -190,21 +190,39 @@ describe('followed', () => {
 });
 
 describe('what was typed', () => {
-  const configured = parseConfig('stdin: true\nfiles: [{ path: /a }]', 'test');
+  const configured = parseConfig('stdin: true\nfiles: [{ path: /a }, { path: /f, fleet_hosts: [web-2] }]', 'test');
+  const ours = { remote: false, fleetHosts: [] };
+  const fleet = { path: '/f', remote: true, fleetHosts: ['web-2'] };
   const sources = (options: Readonly<Record<string, unknown>>) => {
     const { http, lines: chosen } = withSources({ options }, configured);
     return { http: http.enabled, ...chosen };
   };
 
   test.each<[string, Readonly<Record<string, unknown>>, unknown]>([
-    ['nothing', {}, { http: true, stdin: true, files: [{ path: '/a', follow: true }] }],
+    [
+      'nothing',
+      {},
+      {
+        http: true,
+        stdin: true,
+        files: [
+          { path: '/a', follow: true, ...ours },
+          { ...fleet, follow: true },
+        ],
+      },
+    ],
     ['--stdin', { stdin: true }, { http: false, stdin: true, files: [] }],
     ['--stdin --http', { stdin: true, http: true }, { http: true, stdin: true, files: [] }],
-    ['--file', { file: ['/b'] }, { http: false, stdin: false, files: [{ path: '/b', follow: false }] }],
+    ['--file', { file: ['/b'] }, { http: false, stdin: false, files: [{ path: '/b', follow: false, ...ours }] }],
+    [
+      '--file that is configured',
+      { file: ['/f'] },
+      { http: false, stdin: false, files: [{ ...fleet, follow: false }] },
+    ],
     [
       'twice the same',
       { file: ['/b', '/x/../b'] },
-      { http: false, stdin: false, files: [{ path: '/b', follow: false }] },
+      { http: false, stdin: false, files: [{ path: '/b', follow: false, ...ours }] },
     ],
     [
       '--file --follow, relative',
@@ -213,8 +231,8 @@ describe('what was typed', () => {
         http: false,
         stdin: false,
         files: [
-          { path: join(process.cwd(), 'b'), follow: true },
-          { path: '/c', follow: true },
+          { path: join(process.cwd(), 'b'), follow: true, ...ours },
+          { path: '/c', follow: true, ...ours },
         ],
       },
     ],
