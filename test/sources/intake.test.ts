@@ -243,6 +243,18 @@ describe('a full queue gives up', () => {
     expect(await tryAgain()).toEqual(['h/a/r', 'h/b/r']);
   });
 
+  test('who was judged within the second by another rule, for a new one', async () => {
+    const { intake, rules, push } = open({ alerts: 2 });
+    push('h/a/r');
+    await intake.idle();
+    push('h/a/s');
+    push('h/b/r');
+    push('h/c/r');
+    expect(push('h/a/t')).toBe('shed');
+    await intake.idle();
+    expect(rules).toEqual(['h/a/r', 'h/b/r', 'h/c/r']);
+  });
+
   test('as many as it takes for a long one, by characters', async () => {
     const short = about('h/a=/r').length;
     const { intake, rules, push } = open({ alerts: 100, characters: short * 10 });
@@ -351,16 +363,16 @@ describe('whatever comes', () => {
   const push = fc.record({
     source: fc.constantFrom('a', 'b', 'c'),
     offender: fc.oneof({ weight: 5, arbitrary: offender }, { weight: 1, arbitrary: fc.constant('') }),
-    rule: fc.constantFrom('r', 's', 't!', 'u!'),
+    rule: fc.constantFrom('r', 's', 't', 'u', 'v!', 'w!'),
     timeNs: fc.option(fc.nat({ max: 50 }), { nil: undefined }),
     ms: fc.nat({ max: 300 }),
     /** Whether the judge gets a turn after it. */
-    isJudged: fc.boolean(),
+    isJudged: fc.nat({ max: 40 }).map((n) => n === 0),
   });
 
   test('over at most half as many offenders as places: no new one is lost, nor the first alert that acts', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(push, { maxLength: 150 }), async (pushes) => {
+      fc.asyncProperty(fc.array(push, { minLength: 30, maxLength: 300 }), async (pushes) => {
         const { intake, rules, clock } = open({ alerts: limit });
         const all = new Set<string>();
         const name = (rule: string): string => `${rule.split('/')[1]} ${rule.endsWith('!')}`;
