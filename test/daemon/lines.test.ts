@@ -66,6 +66,28 @@ describe('input that has an end', () => {
     expect(said.of('no source of alerts is enabled')).toEqual([]);
   });
 
+  test('a file of the fleet: its hosts’ alerts count, strangers’ do not, and what came twice is one', async () => {
+    const time = (n: number): string => new Date(Date.now() - n).toISOString();
+    const of = (client: string, hostname: string | null, n: number): string =>
+      `${canary(client, { ...(hostname === null ? {} : { hostname }), time: time(n) })}\n`;
+    const twice = of('198.51.100.7', 'web-2', 1);
+    const text = [
+      twice,
+      of('198.51.100.8', 'web-3', 2),
+      of('198.51.100.9', null, 3),
+      twice,
+      of('198.51.100.10', 'web-2', 600_000),
+    ];
+    writeFileSync(log, text.join(''));
+    const config = configOf(`files: [{ path: ${log}, follow: false, fleet_hosts: [Web-2] }]`);
+    const { running, targets, said } = start(config);
+    await running;
+    expect(targets()).toEqual(['198.51.100.7']);
+    expect(said.of('stopped')[0]).toMatchObject({
+      sources: { [`file:${log}`]: { received: 5, duplicate: 1, decided: 4, otherHost: 2, stale: 1 } },
+    });
+  });
+
   test('two files and stdin: it ends with the last of them', async () => {
     const other = join(directory, 'other.jsonl');
     writeFileSync(log, lines('198.51.100.7'));
