@@ -18,6 +18,7 @@ import { haveEnd, openLines } from './lines.ts';
 import { type Log, type Logger, openLog } from './log.ts';
 import { notify } from './notify.ts';
 import { openRelay } from './relay.ts';
+import { watchShed } from './shed.ts';
 import { cleanText } from './text.ts';
 import { warmUp } from './warm.ts';
 
@@ -120,6 +121,8 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     });
     closers.push(alerts.endPeriod);
     const intake = new Intake(alerts.take, intakeLimits, { glance: openGlance(judging) });
+    const shedding = watchShed(intake, logger);
+    closers.push(shedding.stop);
 
     let http: HttpSource | null = null;
     if (config.http.enabled) {
@@ -197,6 +200,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     if (trouble !== null)
       logger.warn(describe(trouble), 'the ledger lacks what the maps hold: the next start writes it down');
     alerts.endPeriod();
+    shedding.say();
     isOver = true;
     logger.info({ sources: intake.counts(), alerts: alerts.counts() }, 'stopped');
     if (isEnded) {
