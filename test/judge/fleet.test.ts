@@ -107,6 +107,12 @@ describe('an alert of the fleet', () => {
       null,
     ],
     ['no call: neither', { 'fd.name': '192.0.2.66:40000->198.51.100.20:2222' }, 'ambiguous', null],
+    [
+      'an address that is ours here does not tell where addresses end and ports begin',
+      { 'evt.type': 'connect', 'fd.l4proto': null, 'fd.name': '2001:db8:1::10:4444->2001:db8:5::66:4444' },
+      'ambiguous',
+      null,
+    ],
     ['a bound socket', { 'evt.type': 'bind', 'fd.name': '0.0.0.0:2222' }, 'listening', null],
     ['no network', { 'evt.type': 'execve', 'fd.type': 'file' }, 'not_network', null],
   ])('%s', (_name, fields, reason, offender) => {
