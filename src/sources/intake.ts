@@ -92,6 +92,12 @@ export interface IntakeOptions {
 
 const noGlance: Glance = { isOurs: () => true, accuse: () => null };
 
+/**
+ * While fewer wait than this (and than a sixteenth of the places) nobody asks what could be shed: a glance costs as much as
+ * reading the alert. The first one beyond pays for all of them, half a millisecond.
+ */
+const calm = 64;
+
 /** Milliseconds of judging before the event loop gets its turn. */
 const sliceMs = 2;
 
@@ -109,6 +115,8 @@ export class Intake {
   readonly #onAlert: (arrival: Arrival) => unknown;
   readonly #limits: IntakeLimits;
   readonly #glance: Glance;
+  readonly #calm: number;
+  #hasUnranked = false;
   readonly #nowMs: () => number;
   readonly #sources = new Map<string, Source>();
   /** The same, to take turns. */
@@ -145,6 +153,7 @@ export class Intake {
     this.#onAlert = onAlert;
     this.#limits = limits;
     this.#glance = glance;
+    this.#calm = Math.min(calm, Math.floor(limits.alerts / 16));
     this.#nowMs = nowMs;
     this.#seen = remembers ? new Seen() : null;
   }
@@ -257,17 +266,50 @@ export class Intake {
       return 'queued';
     }
     const nowMs = this.#nowMs();
-    const accusation = this.#glance.accuse(alert, ref);
-    const accused = accusation === null ? null : accusedBy(alert.rule, accusation);
-    const rank = this.#rankOf(accused, accusation?.isBlocked ?? false, nowMs);
-    if (!this.#makeRoom(source, rank, text.length)) {
+    const came: Waiting = {
+      arrival: { alert, text, source: ref, receivedNs },
+      rank: null,
+      nth: this.#nth++,
+      identity,
+      accused: null,
+    };
+    // Of what is never shed nobody asks how little would be lost.
+    const isCalm = source.canWait || (this.#impatient < this.#calm && this.#isRoomFor(text.length));
+    if (!isCalm && this.#hasUnranked) this.#rankAll(nowMs);
+    const waiting = isCalm ? came : this.#ranked(came, nowMs);
+    if (!this.#makeRoom(source, waiting.rank, text.length)) {
       counts.shed++;
       return 'shed';
     }
     if (identity !== null) this.#seen?.add(identity, nowMs);
-    this.#add(source, { arrival: { alert, text, source: ref, receivedNs }, rank, nth: this.#nth++, identity, accused });
+    if (isCalm && !source.canWait) this.#hasUnranked = true;
+    this.#add(source, waiting);
     this.#schedule();
     return 'queued';
+  }
+
+  /** Those that came while it was calm. */
+  #rankAll(nowMs: number): void {
+    this.#hasUnranked = false;
+    const all: { readonly source: Source; readonly waiting: Waiting }[] = [];
+    for (const source of this.#turns) {
+      if (source.canWait || source.lane.unranked === 0) continue;
+      for (let waiting = source.lane.shift(); waiting !== null; waiting = source.lane.shift()) {
+        this.#left(source, waiting);
+        all.push({ source, waiting });
+      }
+    }
+    // In the order they came: the first of an offender is the one that counts.
+    for (const { source, waiting } of all.toSorted((one, other) => one.waiting.nth - other.waiting.nth)) {
+      this.#add(source, waiting.rank === null ? this.#ranked(waiting, nowMs) : waiting);
+    }
+  }
+
+  #ranked(waiting: Waiting, nowMs: number): Waiting {
+    const { alert, source } = waiting.arrival;
+    const accusation = this.#glance.accuse(alert, source);
+    const accused = accusation === null ? null : accusedBy(alert.rule, accusation);
+    return { ...waiting, accused, rank: this.#rankOf(accused, accusation?.isBlocked ?? false, nowMs) };
   }
 
   #rankOf(accused: Accused | null, isBlocked: boolean, nowMs: number): Rank {
@@ -281,10 +323,11 @@ export class Intake {
   }
 
   /** False when it has less right to a place than all that wait. */
-  #makeRoom(source: Source, rank: Rank, characters: number): boolean {
+  #makeRoom(source: Source, rank: Rank | null, characters: number): boolean {
     if (source.canWait) return this.hasRoom(characters, source.ref.name);
     if (characters > this.#limits.characters) return false;
-    while (this.#impatient >= this.#limits.alerts || this.#impatientCharacters + characters > this.#limits.characters) {
+    while (!this.#isRoomFor(characters)) {
+      if (rank === null) return false;
       const [from, lowest] = this.#mostDispensable(source, rank, characters) ?? [];
       const given = lowest === undefined ? undefined : from?.lane.pop(lowest);
       if (from === undefined || given === undefined || given === null) return false;
@@ -293,6 +336,10 @@ export class Intake {
       if (given.identity !== null) this.#seen?.forget(given.identity);
     }
     return true;
+  }
+
+  #isRoomFor(characters: number): boolean {
+    return this.#impatient < this.#limits.alerts && this.#impatientCharacters + characters <= this.#limits.characters;
   }
 
   /** Of the lowest rank, from the source with most of it; of the same rank only from one with more than this one would have. */

@@ -26,7 +26,8 @@ export const lowestFirst: readonly Rank[] = [0, 1, 2, 3];
 
 export interface Waiting {
   readonly arrival: Arrival;
-  readonly rank: Rank;
+  /** Null: it was not looked at yet, nor was whom it accuses. */
+  readonly rank: Rank | null;
   /** Of all sources, in the order they came. */
   readonly nth: number;
   readonly identity: Identity | null;
@@ -52,6 +53,7 @@ interface Line {
 export class Lane {
   readonly #lines: readonly [Line, Line, Line, Line] = [newLine(), newLine(), newLine(), newLine()];
   #size = 0;
+  #unranked = 0;
   #characters = 0;
 
   get size(): number {
@@ -60,6 +62,11 @@ export class Lane {
 
   get characters(): number {
     return this.#characters;
+  }
+
+  /** Alerts that were not looked at yet. */
+  get unranked(): number {
+    return this.#unranked;
   }
 
   sizeOf(rank: Rank): number {
@@ -72,7 +79,8 @@ export class Lane {
   }
 
   push(waiting: Waiting): void {
-    const line = this.#lines[waiting.rank];
+    const line = this.#lines[lineOf(waiting)];
+    if (waiting.rank === null) this.#unranked++;
     const { length } = waiting.arrival.text;
     line.alerts.push(waiting);
     line.characters += length;
@@ -117,12 +125,16 @@ export class Lane {
     return waiting;
   }
 
-  #left(line: Line, { arrival: { text } }: Waiting): void {
+  #left(line: Line, { rank, arrival: { text } }: Waiting): void {
+    if (rank === null) this.#unranked--;
     line.characters -= text.length;
     this.#characters -= text.length;
     this.#size--;
   }
 }
+
+/** What was not looked at may be the best. */
+const lineOf = ({ rank }: Waiting): Rank => rank ?? ranks.fresh;
 
 function newLine(): Line {
   return { alerts: [], head: 0, characters: 0 };

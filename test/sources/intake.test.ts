@@ -308,6 +308,46 @@ describe('sources that can wait', () => {
   });
 });
 
+describe('whom an alert accuses', () => {
+  function counted(limits: IntakeLimits | undefined) {
+    const asked: string[] = [];
+    const glance: Glance = {
+      isOurs: told.isOurs,
+      accuse: (of, source) => {
+        asked.push(of.rule);
+        return told.accuse(of, source);
+      },
+    };
+    return { asked, intake: new Intake(() => undefined, limits, { glance }) };
+  }
+
+  test('is not asked while few wait, nor of what is never shed; then of each once, in the order they came', async () => {
+    const { asked, intake } = counted(undefined);
+    intake.register({ name: 'file', canWait: true });
+    for (let n = 0; n < 128; n++) intake.push(about('h/file/r'), 'file', 'local', 0n);
+    const rules = Array.from({ length: 200 }, (_, n) => `h/o${n}/r`);
+    for (const [n, rule] of rules.entries()) {
+      intake.push(about(rule), n % 2 ? 'a' : 'b', 'local', 0n);
+      expect(asked).toHaveLength(n < 64 ? 0 : n + 1);
+    }
+    expect(asked).toEqual(rules);
+    await intake.idle();
+    intake.push(about('h/x/r'), 'a', 'local', 0n);
+    await intake.idle();
+    expect(asked).toHaveLength(200);
+  });
+
+  test('is known of those that came while it was calm, too', async () => {
+    const { rules, intake, push } = open({ alerts: 32 });
+    push('h/o0/r');
+    push('h/o0/r');
+    for (let n = 1; n < 32; n++) expect(push(`h/o${n}/r`)).toBe('queued');
+    expect(push('h/o32/r')).toBe('shed');
+    await intake.idle();
+    expect(rules).toEqual(Array.from({ length: 32 }, (_, n) => `h/o${n}/r`));
+  });
+});
+
 test('no source’s alert waits behind more than one of each other source for each of its own', async () => {
   const source = fc.constantFrom('a', 'b', 'c', 'd');
   await fc.assert(
@@ -358,7 +398,7 @@ test('what waits now was judged, in whatever turn', async () => {
 });
 
 describe('whatever comes', () => {
-  const limit = 16;
+  const limit = 48;
   const offender = fc.nat({ max: limit / 2 - 1 }).map((n) => `o${n}`);
   const push = fc.record({
     source: fc.constantFrom('a', 'b', 'c'),
@@ -372,7 +412,7 @@ describe('whatever comes', () => {
 
   test('over at most half as many offenders as places: no new one is lost, nor the first alert that acts', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(push, { minLength: 30, maxLength: 300 }), async (pushes) => {
+      fc.asyncProperty(fc.array(push, { minLength: 100, maxLength: 600, size: 'max' }), async (pushes) => {
         const { intake, rules, clock } = open({ alerts: limit });
         const all = new Set<string>();
         const name = (rule: string): string => `${rule.split('/')[1]} ${rule.endsWith('!')}`;
@@ -390,7 +430,8 @@ describe('whatever comes', () => {
         const lost = [...all].filter((each) => !judged.has(each) && !judged.has(each.replace('false', 'true')));
         expect(lost).toEqual([]);
       }),
-      { numRuns: 200 },
+      // To make a failure small takes a minute.
+      { numRuns: 200, endOnFailure: true },
     );
   });
 
