@@ -1,8 +1,10 @@
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type Alert, parseAlert } from '../../src/alert/alert.ts';
 import { sourceOf } from '../../src/alert/source.ts';
 import { openGlance } from '../../src/daemon/glance.ts';
 import { defaultRules } from '../../src/judge/judge.ts';
+import { Intake } from '../../src/sources/intake.ts';
 import { canary } from './double.ts';
 import { hostOf } from './host.ts';
 
@@ -88,5 +90,48 @@ describe('what the queue is told', () => {
     });
     expect(accuse(canary('198.51.100.7'))).toBe(null);
     expect(glance.isOurs(alertOf(canary('198.51.100.7')), source)).toBe(true);
+  });
+});
+
+describe('whatever a sender sends', () => {
+  const value = fc.oneof(fc.jsonValue(), fc.string(), fc.constantFrom('<NA>', '(a,b)', '1->2', '::1:1->::2:2'));
+  const key = fc.oneof(
+    fc.constantFrom(
+      'evt.type',
+      'fd.name',
+      'fd.cip',
+      'fd.sip',
+      'fd.cport',
+      'fd.type',
+      'fd.l4proto',
+      '__proto__',
+      'fd.x',
+    ),
+    fc.string(),
+  );
+  const alert = fc.record({
+    rule: fc.oneof(fc.constantFrom('Connection to Canary Port', 'x'.repeat(5_000)), value),
+    time: fc.oneof(fc.constantFrom('2026-11-21T20:15:57.7Z', '9999-12-31T23:59:59Z', '0000-01-01T00:00:00Z'), value),
+    hostname: fc.oneof(fc.constantFrom('edge', 'other'), value),
+    output_fields: fc.oneof(fc.dictionary(key, value), value),
+  });
+
+  test('is no error, and every one of it is counted', async () => {
+    const { glance } = open();
+    await fc.assert(
+      fc.asyncProperty(fc.array(alert, { maxLength: 20 }), async (alerts) => {
+        // With so few places everybody is asked about.
+        const intake = new Intake(() => undefined, { alerts: 8, characters: 20_000 }, { glance });
+        for (const each of alerts) {
+          intake.push(JSON.stringify(each), 'text', 'network', 0n);
+          intake.pushValue(each, 'x', 'value', 'network', 0n);
+        }
+        await intake.idle();
+        for (const { received, bad, duplicate, shed, decided } of Object.values(intake.counts())) {
+          expect(received).toBe(alerts.length);
+          expect(bad + duplicate + shed + decided).toBe(alerts.length);
+        }
+      }),
+    );
   });
 });
