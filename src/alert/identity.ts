@@ -14,9 +14,12 @@ export interface Identity {
   readonly b: number;
 }
 
-/** Null: an alert without a time has none, and counts every time. */
+/**
+ * Null: it has none, and counts every time. So it is without a time, and of plugins: several of their events come at one time
+ * (CloudTrail's has seconds), and neither `evt.type` nor `fd.*` tells them apart.
+ */
 export function identityOf(alert: Alert, key: Identity): Identity | null {
-  if (alert.timeNs === null) return null;
+  if (alert.timeNs === null || alert.source !== 'syscall') return null;
   a = key.a;
   b = key.b;
   time[0] = alert.timeNs;

@@ -78,6 +78,12 @@ test('an alert without a time has no identity', () => {
   expect(decoded({ ...alert, time: 'yesterday' })).toBe('none');
 });
 
+test('an alert of a plugin has none either: two of one second may be two', () => {
+  const source = 'aws_cloudtrail';
+  expect(decoded({ ...alert, source, output_fields: { 'ct.srcip': '192.0.2.1' } })).toBe('none');
+  expect(decoded({ ...alert, source: 'syscalls' })).toBe(decoded({ ...alert, source: 'syscall' }));
+});
+
 test.each([
   ['an object', { toString: 1, valueOf: 2 }],
   ['objects in a list', [{ toString: null }, null, undefined, [{}]]],
