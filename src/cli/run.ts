@@ -32,6 +32,10 @@ export function withSources(call: Pick<Call, 'options'>, config: Config): Config
   const http = call.options.http === true;
   const stdin = call.options.stdin === true;
   if (paths.length === 0 && !stdin) return http ? { ...config, http: { ...config.http, enabled: true } } : config;
-  const files = paths.map((path): FileConfig => ({ path, follow }));
+  // Whom a file speaks for is a matter of the configuration, whoever names it.
+  const files = paths.map((path): FileConfig => {
+    const configured = config.lines.files.find((file) => file.path === path);
+    return { path, follow, remote: configured?.remote ?? false, fleetHosts: configured?.fleetHosts ?? [] };
+  });
   return { ...config, http: { ...config.http, enabled: http }, lines: { files, stdin }, grpc: [] };
 }

@@ -27,13 +27,19 @@ export interface Config {
   readonly grpc: readonly GrpcConfig[];
 }
 
+/** Whether alerts of other hosts come in this way, and of which hosts they count. */
+export interface SpeaksFor {
+  readonly remote: boolean;
+  readonly fleetHosts: readonly string[];
+}
+
 /** Alerts one a line. */
 export interface LinesConfig {
   readonly files: readonly FileConfig[];
   readonly stdin: boolean;
 }
 
-export interface FileConfig {
+export interface FileConfig extends SpeaksFor {
   /** Absolute. */
   readonly path: string;
   /** Goes on at its end, through rotation and restarts; false: read once, whole, to its end. */
@@ -57,7 +63,7 @@ export interface GrpcTlsConfig {
   readonly name: string | null;
 }
 
-export interface HttpConfig {
+export interface HttpConfig extends SpeaksFor {
   readonly enabled: boolean;
   /** A loopback address. */
   readonly address: string;

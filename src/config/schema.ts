@@ -15,7 +15,7 @@ import { FalcodropError } from '../errors.ts';
 import { loopback } from '../judge/guard/ranges.ts';
 import { defaultRules } from '../judge/judge.ts';
 import { parseDuration } from '../time/duration.ts';
-import type { Config, GrpcConfig } from './config.ts';
+import type { Config, GrpcConfig, SpeaksFor } from './config.ts';
 import { type FalcoAddress, formatFalcoAddress, parseFalcoAddress } from './falco-address.ts';
 import { secretKey } from './secret.ts';
 import type { Told } from './shape.ts';
@@ -95,6 +95,35 @@ const filePath = z
   .refine((text) => text.startsWith('/') && !text.includes('\0') && !text.endsWith('/'), {
     error: 'is no absolute path of a file',
   });
+
+const remote = z
+  .boolean()
+  .default(false)
+  .meta(
+    told({
+      description: 'Whether alerts of other hosts come this way; then one that names no host is not taken for ours.',
+      'x-example': true,
+    }),
+  );
+
+const fleetHosts = z
+  .array(
+    z
+      .string()
+      .min(1)
+      .max(255)
+      .meta(told({ 'x-expects': 'a host name', 'x-example': 'web-2.example.org' })),
+  )
+  .max(65_536)
+  .default([])
+  .meta(
+    told({
+      description:
+        'Other hosts whose alerts count when they come this way: whom they connected to or accepted is judged here. It is remote then.',
+      'x-expects': 'a list of host names',
+      'x-example': ['web-2.example.org'],
+    }),
+  );
 
 /** Falco's gRPC server asks for client certificates wherever it listens on a port, and never on a unix socket. */
 const grpcServer = z
@@ -331,6 +360,8 @@ export const schema = z
           .max(65_536)
           .default(128)
           .meta(told({ description: 'Connections at a time.', 'x-example': 128 })),
+        remote,
+        fleet_hosts: fleetHosts,
       })
       .prefault({})
       .meta(told({ description: "Alerts over HTTP: Falco's http_output, falcosidekick's webhook." })),
@@ -353,6 +384,8 @@ export const schema = z
                 'x-example': false,
               }),
             ),
+          remote,
+          fleet_hosts: fleetHosts,
         }),
       )
       .max(64)
@@ -418,10 +451,19 @@ export function toConfig(settings: z.output<typeof schema>): Config {
       port: http.port,
       maxBody: http.max_body,
       maxConnections: http.max_connections,
+      ...speaksFor(http),
     },
-    lines: { files: settings.files, stdin: settings.stdin },
+    lines: {
+      files: settings.files.map((file) => ({ path: file.path, follow: file.follow, ...speaksFor(file) })),
+      stdin: settings.stdin,
+    },
     grpc: settings.grpc,
   };
+}
+
+/** Whoever names other hosts has said that their alerts come. */
+function speaksFor({ remote, fleet_hosts: fleetHosts }: { remote: boolean; fleet_hosts: string[] }): SpeaksFor {
+  return { remote: remote || fleetHosts.length > 0, fleetHosts };
 }
 
 /** Each once, in order; none where none is given (an empty set stands for every port, where something is limited to it). */

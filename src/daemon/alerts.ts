@@ -6,6 +6,7 @@ import type { Blocklist, Wish } from '../blocklist/blocklist.ts';
 import { FalcodropError } from '../errors.ts';
 import type { HostFacts } from '../judge/host-facts.ts';
 import { type Decision, type JudgeState, judge, type Rules } from '../judge/judge.ts';
+import type { Reason } from '../judge/reason.ts';
 import type { Arrival } from '../sources/intake.ts';
 import type { Clock } from '../time/clock.ts';
 import type { Logger } from './log.ts';
@@ -38,8 +39,8 @@ export interface AlertOptions {
 }
 
 export interface Alerts {
-  /** Never throws. */
-  readonly take: (arrival: Arrival) => void;
+  /** Why it was decided so; null = an error of ours. Never throws. */
+  readonly take: (arrival: Arrival) => Reason | null;
   readonly counts: () => AlertCounts;
   /** Says what was left out since the last time, and stops the timer. */
   readonly endPeriod: () => void;
@@ -112,7 +113,7 @@ export function openAlerts({ facts, rules, state, blocklist, logger, clock, onWr
         policy: decision.policy,
         ends: isActed && outcome !== 'failed' ? endOf(decision.seconds, clock.now()) : null,
         hostname: arrival.alert.hostname === null ? null : cleanText(arrival.alert.hostname, longest.hostname),
-        source: arrival.source,
+        source: arrival.source.name,
         usFromReceived: Number(doneNs - arrival.receivedNs) / 1000,
       },
       'decision',
@@ -123,19 +124,21 @@ export function openAlerts({ facts, rules, state, blocklist, logger, clock, onWr
     take: (arrival) => {
       counts.judged++;
       try {
-        const decision = judge(arrival.alert, facts(), rules, state, clock.now());
+        const decision = judge(arrival.alert, facts(), rules, state, clock.now(), arrival.source);
         const outcome = act(arrival, decision);
         const doneNs = process.hrtime.bigint();
         if (decision.verdict === 'refuse') counts.refused++;
         if (decision.verdict === 'ignore') counts.ignored++;
         say(arrival, decision, outcome, doneNs);
+        return decision.reason;
       } catch (error) {
         counts.errors++;
         const alert = hashOf(arrival.text);
         const message = cleanText(error instanceof Error ? error.message : String(error), longest.detail);
         if (isNews(errors, `alert not judged: ${message}`, often.error)) {
-          logger.error({ alert, source: arrival.source, ...describe(error) }, 'alert not judged');
+          logger.error({ alert, source: arrival.source.name, ...describe(error) }, 'alert not judged');
         }
+        return null;
       }
     },
     counts: () => ({ ...counts }),

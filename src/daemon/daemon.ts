@@ -9,19 +9,21 @@ import type { Config } from '../config/config.ts';
 import { FalcodropError } from '../errors.ts';
 import type { HostReading } from '../host/facts.ts';
 import { type HttpSource, serveHttp } from '../sources/http.ts';
-import { Intake } from '../sources/intake.ts';
+import { Intake, intakeLimits } from '../sources/intake.ts';
 import { wallClock } from '../time/clock.ts';
 import { describe, openAlerts } from './alerts.ts';
 import { type DaemonBook, openBook } from './book.ts';
+import { openGlance } from './glance.ts';
 import { asksFalco, openGrpc } from './grpc.ts';
 import { haveEnd, openLines } from './lines.ts';
 import { type Log, type Logger, openLog } from './log.ts';
 import { notify } from './notify.ts';
 import { openRelay } from './relay.ts';
+import { watchShed } from './shed.ts';
 import { cleanText } from './text.ts';
 import { warmUp } from './warm.ts';
 
-export type DaemonBlocklist = Pick<Blocklist, 'blockAtOnce' | 'settle' | 'reap' | 'limitsPorts' | 'close'>;
+export type DaemonBlocklist = Pick<Blocklist, 'blockAtOnce' | 'holds' | 'settle' | 'reap' | 'limitsPorts' | 'close'>;
 
 export interface DaemonOptions {
   readonly config: Config;
@@ -111,21 +113,22 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
 
     if (!isBrief) await warmUp(config, host.facts());
 
+    const judging = { facts: host.facts, rules: config.rules, state: { automatic: config.automatic }, blocklist };
     const alerts = openAlerts({
-      facts: host.facts,
-      rules: config.rules,
-      state: { automatic: config.automatic },
-      blocklist,
+      ...judging,
       logger,
       clock: wallClock,
       onWritten: settling.soon,
     });
     closers.push(alerts.endPeriod);
-    const intake = new Intake(alerts.take);
+    const intake = new Intake(alerts.take, intakeLimits, { glance: openGlance(judging) });
+    const shedding = watchShed(intake, logger);
+    closers.push(shedding.stop);
 
     let http: HttpSource | null = null;
     if (config.http.enabled) {
-      const { address, port, maxBody, maxConnections } = config.http;
+      const { address, port, maxBody, maxConnections, remote, fleetHosts } = config.http;
+      intake.register({ name: 'http', remote, fleetHosts });
       http = await serveHttp({ address, port, intake, limits: { maxBody, maxConnections } });
       const source = http;
       closers.push(() => source.close(0));
@@ -206,6 +209,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     if (trouble !== null)
       logger.warn(describe(trouble), 'the ledger lacks what the maps hold: the next start writes it down');
     alerts.endPeriod();
+    shedding.say();
     isOver = true;
     logger.info({ sources: intake.counts(), alerts: alerts.counts() }, 'stopped');
     if (isEnded) {

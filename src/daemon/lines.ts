@@ -53,8 +53,8 @@ export async function openLines(options: LinesOptions): Promise<Lines> {
     await Promise.all([...streams.map(({ stop }) => stop()), ...followers.map((follower) => follower.abandon())]);
   };
   try {
-    for (const { path, follow } of config.files) {
-      const feed = feedOf(`file:${path}`, options, say);
+    for (const { path, follow, remote, fleetHosts } of config.files) {
+      const feed = { ...feedOf(`file:${path}`, options, say), remote, fleetHosts };
       if (follow) followers.push(new Follower({ ...feed, path, stateDir, durable, say, pace }));
       else {
         streams.push(await readFileOnce(path, feed));

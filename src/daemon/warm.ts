@@ -11,9 +11,10 @@ import { setFlagsFromString } from 'node:v8';
 import type { Config } from '../config/config.ts';
 import type { HostFacts } from '../judge/host-facts.ts';
 import { serveHttp } from '../sources/http.ts';
-import { Intake } from '../sources/intake.ts';
+import { Intake, intakeLimits } from '../sources/intake.ts';
 import { wallClock } from '../time/clock.ts';
 import { openAlerts } from './alerts.ts';
+import { openGlance } from './glance.ts';
 import { openLog } from './log.ts';
 
 /** Alerts, and milliseconds after which it is enough. */
@@ -23,18 +24,21 @@ const most = { alerts: 2_000, ms: 500 };
 export async function warmUp(config: Config, facts: HostFacts): Promise<void> {
   setFlagsFromString('--no-flush-bytecode');
   const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
-  const alerts = openAlerts({
+  const judging = {
     facts: () => facts,
     rules: config.rules,
     state: { automatic: config.automatic },
-    blocklist: { blockAtOnce: () => 'blocked' },
+    blocklist: { blockAtOnce: () => 'blocked' as const, holds: () => false },
+  };
+  const alerts = openAlerts({
+    ...judging,
     logger: openLog(nowhere).logger,
     clock: wallClock,
     onWritten: () => undefined,
   });
   let socket: Socket | null = null;
   try {
-    const intake = new Intake(alerts.take);
+    const intake = new Intake(alerts.take, intakeLimits, { glance: openGlance(judging) });
     const http = await serveHttp({ address: '127.0.0.1', port: 0, intake });
     try {
       socket = connect(http.port, http.address);

@@ -3,6 +3,7 @@ import { type Address, formatAddress } from '../address/address.ts';
 import { hostPrefix } from '../address/prefix.ts';
 import { prefixSet } from '../address/set.ts';
 import type { Alert } from '../alert/alert.ts';
+import { type SourceRef, sourceOf } from '../alert/source.ts';
 import { formatDuration } from '../time/duration.ts';
 import { defaultWidest, type GuardSettings, guard } from './guard/guard.ts';
 import { isPrivate } from './guard/ranges.ts';
@@ -59,12 +60,24 @@ export interface Decision {
  */
 export const futureToleranceSeconds = 300;
 
+/** What may be said of other hosts, by the way the alert came in. */
+export type Speaker = Pick<SourceRef, 'remote' | 'fleetHosts'>;
+
+const forThisHost: Speaker = sourceOf('');
+
 /**
  * `block` = an offender is named and nothing speaks against it, whatever the action. `ignore` = nobody could be named:
  * no network alert, no pair of addresses, listening, a rule marked never. `refuse` = everything else.
  * `nowMs`: milliseconds since 1970; `replay` gives the alert's own time.
  */
-export function judge(alert: Alert, host: HostFacts, rules: Rules, state: JudgeState, nowMs: number): Decision {
+export function judge(
+  alert: Alert,
+  host: HostFacts,
+  rules: Rules,
+  state: JudgeState,
+  nowMs: number,
+  speaker: Speaker = forThisHost,
+): Decision {
   const decide = (reason: Reason, detail: string, offender: Address | null): Decision => ({
     rule: alert.rule,
     verdict: reasons[reason].verdict,
@@ -77,17 +90,14 @@ export function judge(alert: Alert, host: HostFacts, rules: Rules, state: JudgeS
     seconds: null,
   });
 
-  const naming = nameOffender(alert, host);
+  const whose = whoseAlert(alert, host, speaker);
+  const naming = nameFor(whose, alert, host);
   if (naming.kind === 'nobody') return decide(naming.reason, naming.detail, null);
   // Another host's addresses mean nothing here: what looks like ours in them is not ours, so none is named.
-  const isOurs = isOurAlert(alert, host);
-  const found = isOurs ? addressOf(naming) : null;
+  const found = whose === 'other' ? null : addressOf(naming);
   const policy = policyFor(alert.rule, rules.policies);
   if (policy?.never) return decide('rule_never', `policy ${policy.name} says that this rule names no offender`, found);
-  if (!isOurs) {
-    const whose = alert.hostname === null ? 'it names no host and came over the network' : 'it is of another host';
-    return decide('other_host', whose, null);
-  }
+  if (whose === 'other') return decide('other_host', whyOther(alert, speaker), null);
   const age = judgeAge(alert, rules.maxAlertAgeSeconds, nowMs);
   if (age !== null) return decide(age.reason, age.detail, found);
   if (naming.kind === 'ambiguous') return decide('ambiguous', naming.detail, null);
@@ -116,11 +126,83 @@ function addressOf(naming: Naming): Address | null {
   return naming.kind === 'own' ? naming.address : null;
 }
 
-/** Falco before 0.33 names no host: such an alert is ours only where nobody else could have sent it. */
-function isOurAlert(alert: Alert, host: HostFacts): boolean {
-  if (host.names === null) return true;
-  if (alert.hostname === null) return alert.origin === 'local';
-  return host.names.has(alert.hostname) || host.names.has(alert.hostname.toLowerCase());
+/** Whose alert it is: this host's, another's that its source may speak for, or one that means nothing here. */
+export type Whose = 'ours' | 'fleet' | 'other';
+
+/**
+ * Falco before 0.33 names no host: such an alert is ours only where nobody else could have sent it, and from a source that
+ * brings alerts of others it is nobody's.
+ */
+export function whoseAlert(alert: Alert, host: HostFacts, speaker: Speaker): Whose {
+  if (host.names === null) return 'ours';
+  if (alert.hostname === null) return alert.origin === 'local' && !speaker.remote ? 'ours' : 'other';
+  const name = alert.hostname.toLowerCase();
+  if (host.names.has(alert.hostname) || host.names.has(name)) return 'ours';
+  return speaker.remote && speaker.fleetHosts.has(name) ? 'fleet' : 'other';
+}
+
+function whyOther(alert: Alert, speaker: Speaker): string {
+  if (alert.hostname !== null) {
+    return speaker.remote ? 'it is of another host, which its source may not speak for' : 'it is of another host';
+  }
+  return speaker.remote
+    ? 'it names no host, and its source brings alerts of others'
+    : 'it names no host and came over the network';
+}
+
+/** Calls that tell by themselves which half of a connection is the other side's. */
+const tellingEvents = new Set(['connect', 'accept', 'accept4']);
+
+const noPrefixes = prefixSet([]);
+
+/** For alerts of other hosts: that an address is ours here says nothing of what it is there. */
+const elsewhere: HostFacts = {
+  names: null,
+  own: noPrefixes,
+  containers: noPrefixes,
+  broadcasts: noPrefixes,
+  gateways: noPrefixes,
+  resolvers: noPrefixes,
+  sessions: noPrefixes,
+};
+
+/** Whom it accuses. Of another host of the fleet, whose addresses are not known here, only what the call itself proves counts. */
+function nameFor(whose: Whose, alert: Alert, host: HostFacts): Naming {
+  if (whose !== 'fleet') return nameOffender(alert, host);
+  const naming = nameOffender(alert, elsewhere);
+  if (naming.kind !== 'offender' || tellingEvents.has(naming.event ?? '')) return naming;
+  return {
+    kind: 'ambiguous',
+    detail: 'it is of another host, and only connect and accept tell whose address is whose',
+  };
+}
+
+/** What is known of an alert without judging it: cheap, and a guess. */
+export interface Glimpse {
+  /** Null: it accuses nobody. */
+  readonly offender: Address | null;
+  /** What its policy would do, after the cap; neither the guard nor the alert's age are asked. */
+  readonly applied: Action;
+}
+
+const nobody: Glimpse = { offender: null, applied: 'observe' };
+
+/** For an alert that waits to be judged: whom it accuses, and what that may lead to. */
+export function glimpse(
+  alert: Alert,
+  host: HostFacts,
+  rules: Rules,
+  state: JudgeState,
+  speaker: Speaker = forThisHost,
+): Glimpse {
+  const whose = whoseAlert(alert, host, speaker);
+  if (whose === 'other') return nobody;
+  const naming = nameFor(whose, alert, host);
+  const policy = policyFor(alert.rule, rules.policies);
+  if (naming.kind !== 'offender' || policy?.never === true) return nobody;
+  const { address } = naming.offender;
+  const action = actionOf(policy, { ...naming, public: !isPrivate(address) });
+  return { offender: address, applied: action === 'enforce' ? state.automatic : action };
 }
 
 function judgeAge(

@@ -54,7 +54,7 @@ http: { enabled: false, address: "::1", port: 0, max_body: 65536, max_connection
 interfaces: [eth0, eth1]
 management: [198.51.100.0/24, "2001:db8:1::/48"]
 never_drop_ports: [udp/51820, tcp/2222, tcp/22, tcp/22]
-files: [{ path: /a }, { path: /b, follow: false }]
+files: [{ path: /a, remote: true }, { path: /b, follow: false, fleet_hosts: [Web-2] }]
 stdin: true
 `,
     'f.yaml',
@@ -75,8 +75,8 @@ stdin: true
   expect(formatPorts(config.neverDropPorts)).toBe('tcp/22,tcp/2222,udp/51820');
   expect(config.lines).toEqual({
     files: [
-      { path: '/a', follow: true },
-      { path: '/b', follow: false },
+      { path: '/a', follow: true, remote: true, fleetHosts: [] },
+      { path: '/b', follow: false, remote: true, fleetHosts: ['Web-2'] },
     ],
     stdin: true,
   });

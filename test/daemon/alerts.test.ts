@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { formatPrefix } from '../../src/address/prefix.ts';
 import { parseAlert } from '../../src/alert/alert.ts';
+import { sourceOf } from '../../src/alert/source.ts';
 import { type Alerts, openAlerts } from '../../src/daemon/alerts.ts';
 import { Repeats } from '../../src/daemon/repeats.ts';
 import { cleanText } from '../../src/daemon/text.ts';
@@ -40,7 +41,7 @@ function open({
   const take = (text: string): void => {
     const alert = parseAlert(text, 'local');
     if ('problem' in alert) throw new Error(alert.problem);
-    const arrival: Arrival = { alert, text, source: 'test', receivedNs: process.hrtime.bigint() };
+    const arrival: Arrival = { alert, text, source: sourceOf('test'), receivedNs: process.hrtime.bigint() };
     alerts.take(arrival);
   };
   return { log, blocklist, alerts, take, written: () => written };

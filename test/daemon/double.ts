@@ -57,6 +57,7 @@ export function blocklistDouble(act: (wish: Wish) => ReturnType<DaemonBlocklist[
       wishes.push(wish);
       return act(wish);
     },
+    holds: () => false,
     settle: async () => {
       calls.push('settle');
     },

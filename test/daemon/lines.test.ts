@@ -66,6 +66,28 @@ describe('input that has an end', () => {
     expect(said.of('no source of alerts is enabled')).toEqual([]);
   });
 
+  test('a file of the fleet: its hosts’ alerts count, strangers’ do not, and what came twice is one', async () => {
+    const time = (n: number): string => new Date(Date.now() - n).toISOString();
+    const of = (client: string, hostname: string | null, n: number): string =>
+      `${canary(client, { ...(hostname === null ? {} : { hostname }), time: time(n) })}\n`;
+    const twice = of('198.51.100.7', 'web-2', 1);
+    const text = [
+      twice,
+      of('198.51.100.8', 'web-3', 2),
+      of('198.51.100.9', null, 3),
+      twice,
+      of('198.51.100.10', 'web-2', 600_000),
+    ];
+    writeFileSync(log, text.join(''));
+    const config = configOf(`files: [{ path: ${log}, follow: false, fleet_hosts: [Web-2] }]`);
+    const { running, targets, said } = start(config);
+    await running;
+    expect(targets()).toEqual(['198.51.100.7']);
+    expect(said.of('stopped')[0]).toMatchObject({
+      sources: { [`file:${log}`]: { received: 5, duplicate: 1, decided: 4, otherHost: 2, stale: 1 } },
+    });
+  });
+
   test('two files and stdin: it ends with the last of them', async () => {
     const other = join(directory, 'other.jsonl');
     writeFileSync(log, lines('198.51.100.7'));
@@ -190,21 +212,39 @@ describe('followed', () => {
 });
 
 describe('what was typed', () => {
-  const configured = parseConfig('stdin: true\nfiles: [{ path: /a }]', 'test');
+  const configured = parseConfig('stdin: true\nfiles: [{ path: /a }, { path: /f, fleet_hosts: [web-2] }]', 'test');
+  const ours = { remote: false, fleetHosts: [] };
+  const fleet = { path: '/f', remote: true, fleetHosts: ['web-2'] };
   const sources = (options: Readonly<Record<string, unknown>>) => {
     const { http, lines: chosen } = withSources({ options }, configured);
     return { http: http.enabled, ...chosen };
   };
 
   test.each<[string, Readonly<Record<string, unknown>>, unknown]>([
-    ['nothing', {}, { http: true, stdin: true, files: [{ path: '/a', follow: true }] }],
+    [
+      'nothing',
+      {},
+      {
+        http: true,
+        stdin: true,
+        files: [
+          { path: '/a', follow: true, ...ours },
+          { ...fleet, follow: true },
+        ],
+      },
+    ],
     ['--stdin', { stdin: true }, { http: false, stdin: true, files: [] }],
     ['--stdin --http', { stdin: true, http: true }, { http: true, stdin: true, files: [] }],
-    ['--file', { file: ['/b'] }, { http: false, stdin: false, files: [{ path: '/b', follow: false }] }],
+    ['--file', { file: ['/b'] }, { http: false, stdin: false, files: [{ path: '/b', follow: false, ...ours }] }],
+    [
+      '--file that is configured',
+      { file: ['/f'] },
+      { http: false, stdin: false, files: [{ ...fleet, follow: false }] },
+    ],
     [
       'twice the same',
       { file: ['/b', '/x/../b'] },
-      { http: false, stdin: false, files: [{ path: '/b', follow: false }] },
+      { http: false, stdin: false, files: [{ path: '/b', follow: false, ...ours }] },
     ],
     [
       '--file --follow, relative',
@@ -213,8 +253,8 @@ describe('what was typed', () => {
         http: false,
         stdin: false,
         files: [
-          { path: join(process.cwd(), 'b'), follow: true },
-          { path: '/c', follow: true },
+          { path: join(process.cwd(), 'b'), follow: true, ...ours },
+          { path: '/c', follow: true, ...ours },
         ],
       },
     ],

@@ -17,7 +17,7 @@ afterEach(async () => {
 
 async function open(limits: Partial<HttpLimits> = {}, queue = intakeLimits): Promise<Bench> {
   const arrived: Arrival[] = [];
-  const intake = new Intake((arrival) => arrived.push(arrival), queue);
+  const intake = new Intake((arrival) => arrived.push(arrival), queue, { remembers: false });
   const source = await serveHttp({ address: '127.0.0.1', port: 0, intake, limits });
   opened.push({ close: () => source.close(0) });
   return {
@@ -46,8 +46,8 @@ describe.each(['http-0.43', 'sidekick-2.34'] as const)('recorded requests of %s'
     }
     await intake.idle();
     expect(arrived.map(({ text }) => text)).toEqual(recorded.map(bodyOf));
-    expect(arrived.every(({ alert: { origin }, source }) => origin === 'local' && source === 'http')).toBe(true);
-    expect(intake.counts()).toEqual({
+    expect(arrived.every(({ alert: { origin }, source }) => origin === 'local' && source.name === 'http')).toBe(true);
+    expect(intake.counts()).toMatchObject({
       http: { received: recorded.length, bad: 0, tooLong: 0, shed: 0, decided: recorded.length },
     });
   });
@@ -129,7 +129,7 @@ describe('bad bodies are answered 400, counted, and the connection goes on', () 
     expect((await sender.answer()).status).toBe(202);
     await intake.idle();
     expect(arrived).toHaveLength(1);
-    expect(intake.counts()).toEqual({ http: { received: 2, bad: 1, tooLong: 0, shed: 0, decided: 1 } });
+    expect(intake.counts()).toMatchObject({ http: { received: 2, bad: 1, tooLong: 0, shed: 0, decided: 1 } });
   });
 });
 
@@ -186,7 +186,7 @@ describe('too large', () => {
     sender.send(post(alert));
     expect((await sender.answer()).status).toBe(202);
     await intake.idle();
-    expect(intake.counts()).toEqual({ http: { received: 2, bad: 1, tooLong: 1, shed: 0, decided: 1 } });
+    expect(intake.counts()).toMatchObject({ http: { received: 2, bad: 1, tooLong: 1, shed: 0, decided: 1 } });
   });
 
   test('one byte too many in chunks: 413; exactly the limit: taken', async () => {
@@ -202,7 +202,7 @@ describe('too large', () => {
     sender.send(post(alert));
     expect((await sender.answer()).status).toBe(202);
     await intake.idle();
-    expect(intake.counts()).toEqual({ http: { received: 3, bad: 1, tooLong: 1, shed: 0, decided: 2 } });
+    expect(intake.counts()).toMatchObject({ http: { received: 3, bad: 1, tooLong: 1, shed: 0, decided: 2 } });
   });
 
   test('a body that never ends is cut', async () => {
@@ -297,7 +297,7 @@ describe('slow and many', () => {
     expect(answers.map(({ status }) => status)).toEqual([202, 503, 503]);
     expect(answers[1]?.head).toMatch(/^retry-after: 1$/im);
     await intake.idle();
-    expect(intake.counts()).toEqual({ http: { received: 3, bad: 0, tooLong: 0, shed: 2, decided: 1 } });
+    expect(intake.counts()).toMatchObject({ http: { received: 3, bad: 0, tooLong: 0, shed: 2, decided: 1 } });
   });
 });
 

@@ -6,7 +6,7 @@
  * address of an interface's subnet counts as local, which turns each accept on the host round. A check that is wrong that
  * often would only refuse what is right.
  */
-import type { Address } from '../../address/address.ts';
+import { type Address, sameAddress } from '../../address/address.ts';
 import { isPrivate, loopback, unspecified } from '../guard/ranges.ts';
 import type { HostFacts } from '../host-facts.ts';
 import type { Tuple } from './tuple.ts';
@@ -47,6 +47,11 @@ const sends = new Set(['send', 'sendto', 'sendmsg', 'sendmmsg']);
 export function direct(tuple: Tuple, event: string | null, rule: string, host: HostFacts): Direction {
   const clientOurs = isOurs(tuple.client.address, host);
   const serverOurs = isOurs(tuple.server.address, host);
+
+  // Who talks to himself: not known to be ours only where another host's alert is judged.
+  if (!clientOurs && !serverOurs && sameAddress(tuple.client.address, tuple.server.address)) {
+    return { kind: 'own', half: null };
+  }
 
   const proven = event !== null && Object.hasOwn(roleOf, event) ? (roleOf[event] ?? null) : null;
   if (proven !== null) return byRole(proven, clientOurs, serverOurs);

@@ -12,7 +12,7 @@ export interface SubscriptionOptions {
   readonly address: FalcoAddress;
   /** Read anew for each connection; throws FalcodropError. Null: no TLS, for a unix socket. */
   readonly readTls: (() => Tls) | null;
-  readonly intake: Pick<Intake, 'pushValue' | 'countBad' | 'hasRoom' | 'room'>;
+  readonly intake: Pick<Intake, 'register' | 'pushValue' | 'countBad' | 'hasRoom' | 'room'>;
   /** `grpc:unix:///run/falco/falco.sock` */
   readonly source: string;
   /** Bytes of one alert. */
@@ -62,6 +62,7 @@ export class GrpcSubscription {
   constructor(options: SubscriptionOptions) {
     const { address, say } = options;
     this.#options = options;
+    options.intake.register({ name: options.source, canWait: true });
     this.#pace = { ...grpcPace, ...options.pace };
     this.#origin = 'path' in address || isLoopback(address.host) ? 'local' : 'network';
     this.#state = new Sparing(say, { most: 10, againMs: 600_000 });
@@ -168,16 +169,16 @@ export class GrpcSubscription {
   }
 
   #taker(onMessage: () => void): Taker {
-    const { intake } = this.#options;
+    const { intake, source } = this.#options;
     return {
       take: (message) => {
-        if (!intake.hasRoom(message.length)) return false;
+        if (!intake.hasRoom(message.length, source)) return false;
         onMessage();
         this.#push(message);
         return true;
       },
       takeLater: async (message) => {
-        while (!intake.hasRoom(message.length)) await intake.room();
+        while (!intake.hasRoom(message.length, source)) await intake.room();
         onMessage();
         this.#push(message);
       },
@@ -198,7 +199,7 @@ export class GrpcSubscription {
       this.#sayBad(alert.problem);
       return;
     }
-    const pushed = intake.pushValue(alert.value, source, this.#origin, receivedNs, alert.text);
+    const pushed = intake.pushValue(alert.value, alert.text, source, this.#origin, receivedNs);
     if (typeof pushed === 'object') this.#sayBad(pushed.problem);
   }
 

@@ -6,9 +6,12 @@ import { LineSplitter } from './splitter.ts';
 export type Say = (level: 'info' | 'warn', message: string, details: Readonly<Record<string, unknown>>) => void;
 
 export interface FeedOptions {
-  readonly intake: Pick<Intake, 'push' | 'countBad' | 'hasRoom' | 'room'>;
+  readonly intake: Pick<Intake, 'register' | 'push' | 'countBad' | 'hasRoom' | 'room'>;
   /** `stdin`, `file:/var/log/falco.jsonl`. */
   readonly source: string;
+  /** Whom it speaks for, as the queue's sources do. */
+  readonly remote?: boolean;
+  readonly fleetHosts?: readonly string[];
   /** Bytes of one alert. */
   readonly longest: number;
   /** A line that is no alert; why. */
@@ -20,6 +23,8 @@ export class Feed {
 
   constructor(options: FeedOptions) {
     this.#options = options;
+    const { intake, source: name, remote = false, fleetHosts = [] } = options;
+    intake.register({ name, remote, fleetHosts, canWait: true });
   }
 
   /** For a beginning, or for bytes from somewhere in the middle. */
@@ -54,7 +59,7 @@ export class Feed {
   /** False when there is no room for it yet. */
   #tryPush(line: string, receivedNs: bigint): boolean {
     const { intake, source, onBad } = this.#options;
-    if (!intake.hasRoom(line.length)) return false;
+    if (!intake.hasRoom(line.length, source)) return false;
     const pushed = intake.push(line, source, 'local', receivedNs);
     if (typeof pushed === 'object') onBad(pushed.problem);
     return true;

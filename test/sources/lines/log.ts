@@ -2,7 +2,7 @@
 import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Intake } from '../../../src/sources/intake.ts';
+import { Intake, intakeLimits } from '../../../src/sources/intake.ts';
 import type { FeedOptions } from '../../../src/sources/lines/feed.ts';
 import { Follower, type FollowOptions, type Pace } from '../../../src/sources/lines/follow.ts';
 
@@ -53,10 +53,14 @@ export function openBench({ longest = 1 << 20 }: { longest?: number } = {}): Ben
   const wake = (): void => {
     for (const each of waiting.splice(0)) each();
   };
-  const intake = new Intake(({ alert }) => {
-    rules.push(alert.rule);
-    wake();
-  });
+  const intake = new Intake(
+    ({ alert }) => {
+      rules.push(alert.rule);
+      wake();
+    },
+    intakeLimits,
+    { remembers: false },
+  );
   const onBad = (problem: string): void => {
     bad.push(problem);
     wake();
