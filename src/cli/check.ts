@@ -81,9 +81,9 @@ async function warningsOf({ files, passedOver }: Examined, config: Config, named
       message: `service.group: there is no group ${group}: maps are made root's`,
     });
   }
-  const { http, lines } = config;
-  if (!http.enabled && !lines.stdin && lines.files.length === 0) {
-    const message = 'http, files and stdin are all off: falcodrop run hears of no alert';
+  const { http, journal, lines } = config;
+  if (!http.enabled && !journal.enabled && !lines.stdin && lines.files.length === 0) {
+    const message = 'http, files, stdin and journal are all off: falcodrop run hears of no alert';
     notes.push({ code: 'no_source', message });
   }
   return notes;

@@ -21,6 +21,18 @@ export interface Config {
   readonly hostAliases: readonly string[];
   readonly http: HttpConfig;
   readonly lines: LinesConfig;
+  readonly journal: JournalConfig;
+}
+
+/** systemd's journal. */
+export interface JournalConfig {
+  readonly enabled: boolean;
+  /** With their suffix. */
+  readonly units: readonly string[];
+  /** Beside the units; in each every `FIELD=value` must hold. */
+  readonly matches: readonly (readonly string[])[];
+  /** Absolute; null: the system's own. */
+  readonly directory: string | null;
 }
 
 /** Alerts one a line. */
