@@ -1,6 +1,6 @@
 /** Alerts in systemd's journal through the built command into real maps. */
 import type { ChildProcess } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -32,8 +32,13 @@ function write(client: string, unit = 'falco-modern-bpf.service'): void {
   append(files, [alert('', { _SYSTEMD_UNIT: unit, _COMM: unit.split('.')[0] ?? '', MESSAGE: message })]);
 }
 
-function start(fault = ''): { readonly child: ChildProcess; said(message: string, offender?: string): Promise<Line> } {
-  const child = edge.lab.spawn(edge.namespace, edge.argv(['run'], { fault }), { stdio: ['ignore', 'ignore', 'pipe'] });
+function start(
+  fault = '',
+  environment: Readonly<Record<string, string>> = {},
+): { readonly child: ChildProcess; said(message: string, offender?: string): Promise<Line> } {
+  const child = edge.lab.spawn(edge.namespace, edge.argv(['run'], { fault, environment }), {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
   const lines: Line[] = [];
   let wake: () => void = () => undefined;
   if (child.stderr === null) throw new Error('no pipe');
@@ -96,6 +101,25 @@ test.each(['automatic.mapped', 'settle.raised', 'settle.recorded'])(
     expect(dropped(edge.lab.pinDir, [one, two, three])).toEqual(new Set([one, two, three]));
   },
 );
+
+test('the recipe of docs/sources.md', async () => {
+  const guide = readFileSync(join(import.meta.dirname, '../../docs/sources.md'), 'utf8');
+  const block = /```sh\n(mkdir \/tmp\/journal\n[^`]*)\n(FALCODROP_[^\n]*) falcodrop run\n```/.exec(guide);
+  const [, prepare = '', settings = ''] = block ?? [];
+  expect(settings).toContain('FALCODROP_JOURNAL__ENABLED=true');
+  rmSync(files, { recursive: true });
+  edge.lab.exec(edge.namespace, 'bash', '-euc', prepare.replaceAll('/tmp/journal', files));
+  const given = settings
+    .replaceAll('/tmp/journal', files)
+    .split(' ')
+    .map((each) => each.split('=') as [string, string]);
+  writeFileSync(edge.configFile, readFileSync(edge.configFile, 'utf8').replace(/^journal:.*\n/m, ''));
+  const run = start('', Object.fromEntries(given));
+  await run.said('decision', '203.0.113.66');
+  run.child.kill('SIGTERM');
+  await ended(run.child);
+  expect(dropped(edge.lab.pinDir, [one, '203.0.113.66'])).toEqual(new Set(['203.0.113.66']));
+});
 
 test('no journalctl: exit 1 with the reason', () => {
   const none = edge.run(['run', '--json'], {

@@ -358,7 +358,7 @@ const topics = {
 const isDenial = /insufficient permissions|permission denied|not seeing messages from other users/i;
 
 const denied =
-  'this user may not read the system’s journal: he must be in the group systemd-journal (SupplementaryGroups= in the unit), and the daemon be restarted';
+  'this user may not read the journal of the system: he must be in the group systemd-journal (SupplementaryGroups= in the unit), and the daemon be restarted';
 
 function unavailable(error: unknown): FalcodropError {
   const { code } = error as NodeJS.ErrnoException;

@@ -3,7 +3,7 @@ import { chmodSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { CursorFile } from '../../../src/sources/journal/cursor-file.ts';
-import { alert, alertText, append, type Bench, openBench, quick, text } from './journals.ts';
+import { alert, alertText, append, type Bench, openBench, ours, quick, text } from './journals.ts';
 
 let bench: Bench;
 beforeEach(() => {
@@ -145,6 +145,37 @@ describe('where it begins', () => {
     await bench.judged(5);
     expect(bench.rules).toEqual(['a', 'b', 'c', 'd', 'e']);
     expect(bench.said.filter(({ level }) => level === 'warn')).toEqual([]);
+  });
+
+  test('where the last alert is of a former boot, this boot is followed from its beginning', async () => {
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim().replaceAll('-', '');
+    // The real one reads the directory, and is not told of it by us: as with the system's own journal.
+    bench.standIn(`echo "$*" >> '${bench.stateDir}/calls'; exec "$REAL" --directory='${bench.directory}' "$@"`);
+    append(bench.directory, [alert('a')], { agoSeconds: 100 });
+    append(bench.directory, [alert('', { _SYSTEMD_UNIT: 'nginx.service', _COMM: 'nginx' })], { boot });
+    const open = () => bench.open({ selection: { ...ours, directory: null } });
+    const first = open();
+    await first.start();
+    await bench.judged(1);
+    await expect.poll(bench.starts).toBe(2);
+    append(bench.directory, [alert('b'), alert('c')], { boot });
+    await bench.judged(3);
+    await first.close();
+    const second = open();
+    await second.start();
+    await expect.poll(bench.starts).toBe(4);
+    append(bench.directory, [alert('d')], { boot });
+    await bench.judged(4);
+    expect(bench.rules).toEqual(['a', 'b', 'c', 'd']);
+    const calls = readFileSync(join(bench.stateDir, 'calls'), 'utf8')
+      .split('\n')
+      .filter((line) => line !== '');
+    expect(calls.map((line) => /--(follow|cursor|since)/g[Symbol.match](line))).toEqual([
+      ['--since'],
+      ['--follow'],
+      ['--cursor'],
+      ['--follow', '--cursor'],
+    ]);
   });
 
   test('kept only what is durable', async () => {
