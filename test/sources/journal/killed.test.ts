@@ -1,7 +1,16 @@
 /** kill -9 at any moment, of ours and of journalctl: every alert comes at least once, and no journalctl is left behind. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -79,6 +88,8 @@ test('nothing is lost', async () => {
         if ('entries' in each) write(each.entries);
         else if (each.do === 'wait') await allCame();
         else if (each.do === 'kill') {
+          // After it has kept something, else it is killed before it has begun.
+          await expect.poll(() => existsSync(join(place.stateDir, 'journal.json')), { interval: 5 }).toBe(true);
           child.kill('SIGKILL');
           await once(child, 'close');
           child = start(place);
