@@ -55,6 +55,7 @@ export const exitStatusOf = {
   file_unreadable: 1,
   config_exists: 1,
   listen_failed: 1,
+  journal_unavailable: 1,
   body_not_alert: 1,
   falco_config: 1,
   falco_unfit: 1,

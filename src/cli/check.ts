@@ -82,7 +82,7 @@ async function warningsOf({ files, passedOver }: Examined, config: Config, named
       message: `service.group: there is no group ${group}: maps are made root's`,
     });
   }
-  const { http, lines, grpc } = config;
+  const { http, journal, lines, grpc } = config;
   for (const { address, tls, enabled } of grpc) {
     for (const path of [tls?.ca, tls?.cert]) {
       if (!enabled || path === undefined || !isMissing(path)) continue;
@@ -92,8 +92,10 @@ async function warningsOf({ files, passedOver }: Examined, config: Config, named
       });
     }
   }
-  if (!http.enabled && !lines.stdin && lines.files.length === 0 && !grpc.some(({ enabled }) => enabled)) {
-    const message = 'http, files, grpc and stdin are all off: falcodrop run hears of no alert';
+  const isAny =
+    http.enabled || journal.enabled || lines.stdin || lines.files.length > 0 || grpc.some(({ enabled }) => enabled);
+  if (!isAny) {
+    const message = 'http, files, grpc, journal and stdin are all off: falcodrop run hears of no alert';
     notes.push({ code: 'no_source', message });
   }
   return notes;

@@ -37,5 +37,11 @@ export function withSources(call: Pick<Call, 'options'>, config: Config): Config
     const configured = config.lines.files.find((file) => file.path === path);
     return { path, follow, remote: configured?.remote ?? false, fleetHosts: configured?.fleetHosts ?? [] };
   });
-  return { ...config, http: { ...config.http, enabled: http }, lines: { files, stdin }, grpc: [] };
+  return {
+    ...config,
+    http: { ...config.http, enabled: http },
+    lines: { files, stdin },
+    grpc: [],
+    journal: { ...config.journal, enabled: false },
+  };
 }

@@ -25,6 +25,18 @@ export interface Config {
   readonly lines: LinesConfig;
   /** Falcos up to 0.43; none twice. */
   readonly grpc: readonly GrpcConfig[];
+  readonly journal: JournalConfig;
+}
+
+/** systemd's journal. */
+export interface JournalConfig {
+  readonly enabled: boolean;
+  /** With their suffix. */
+  readonly units: readonly string[];
+  /** Beside the units; in each every `FIELD=value` must hold. */
+  readonly matches: readonly (readonly string[])[];
+  /** Absolute; null: the system's own. */
+  readonly directory: string | null;
 }
 
 /** Whether alerts of other hosts come in this way, and of which hosts they count. */

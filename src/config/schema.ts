@@ -192,6 +192,28 @@ const interfaceName = z
   })
   .meta(told({ 'x-expects': 'the name of an interface', 'x-example': 'eth0' }));
 
+/** As systemd takes them (unit_name_is_valid of src/basic/unit-name.c); a name without a type is a service. */
+const unitName = z
+  .string()
+  .refine((text) => /^[\w:.\\@-]{1,255}$/.test(text), { error: 'is no name of a unit' })
+  .transform((text) => (/\.(service|scope)$/.test(text) ? text : `${text}.service`))
+  .meta(told({ 'x-expects': 'the name of a unit', 'x-example': 'falco.service' }));
+
+/** Names of fields as journald takes them (journal_field_valid): capitals, digits and underscores, no digit first. */
+const journalMatch = z
+  .string()
+  .max(4_096)
+  .refine((text) => splitMatch(text).every((part) => /^[A-Z_][A-Z0-9_]{0,63}=[^\0\n]+$/.test(part)), {
+    error: 'is no FIELD=value',
+  })
+  .transform(splitMatch)
+  .meta(told({ 'x-expects': 'one or several FIELD=value', 'x-example': '_COMM=falco _UID=0' }));
+
+/** Values may hold spaces: a field begins behind one. */
+function splitMatch(text: string): string[] {
+  return text.trim().split(/\s+(?=[A-Z_][A-Z0-9_]*=)/);
+}
+
 export const schema = z
   .strictObject({
     interfaces: z
@@ -423,11 +445,67 @@ export const schema = z
           'x-example': true,
         }),
       ),
+    journal: z
+      .strictObject({
+        enabled: z
+          .boolean()
+          .default(false)
+          .meta(
+            told({
+              description: "Whether alerts are read from systemd's journal: Falco's syslog_output, or its stdout.",
+              'x-example': true,
+            }),
+          ),
+        units: z
+          .array(unitName)
+          .max(64)
+          .prefault([
+            'falco.service',
+            'falco-kmod.service',
+            'falco-bpf.service',
+            'falco-modern-bpf.service',
+            'falco-custom.service',
+          ])
+          .meta(
+            told({
+              description: 'Units whose entries are read.',
+              'x-expects': 'a list of units',
+              'x-example': ['falco.service'],
+            }),
+          ),
+        matches: z
+          .array(journalMatch)
+          .max(64)
+          .prefault(['_COMM=falco _UID=0'])
+          .meta(
+            told({
+              description:
+                'Entries that are read beside those of the units: in each all must hold. Fields without a first underscore can be written by anybody on this host.',
+              'x-expects': 'a list of FIELD=value',
+              'x-example': ['_COMM=falco _UID=0'],
+            }),
+          ),
+        directory: z
+          .union([z.literal(''), filePath])
+          .default('')
+          .meta(
+            told({
+              description: "A directory of journal files instead of the system's own; empty: that.",
+              'x-expects': 'an absolute path, or nothing',
+              'x-example': '/host/var/log/journal',
+            }),
+          ),
+      })
+      .refine(({ units, matches }) => units.length + matches.length > 0, {
+        error: 'names neither units nor matches: the whole journal would be read',
+      })
+      .prefault({})
+      .meta(told({ description: 'Alerts from the journal, through journalctl.' })),
   })
   .meta(told({ description: 'The configuration of falcodrop.' }));
 
 export function toConfig(settings: z.output<typeof schema>): Config {
-  const { guard, http } = settings;
+  const { guard, http, journal } = settings;
   return {
     interfaces: settings.interfaces,
     automatic: settings.automatic,
@@ -458,6 +536,12 @@ export function toConfig(settings: z.output<typeof schema>): Config {
       stdin: settings.stdin,
     },
     grpc: settings.grpc,
+    journal: {
+      enabled: journal.enabled,
+      units: [...new Set(journal.units)],
+      matches: journal.matches,
+      directory: journal.directory === '' ? null : journal.directory,
+    },
   };
 }
 

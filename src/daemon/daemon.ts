@@ -15,6 +15,7 @@ import { describe, openAlerts } from './alerts.ts';
 import { type DaemonBook, openBook } from './book.ts';
 import { openGlance } from './glance.ts';
 import { asksFalco, openGrpc } from './grpc.ts';
+import { openJournal } from './journal.ts';
 import { haveEnd, openLines } from './lines.ts';
 import { type Log, type Logger, openLog } from './log.ts';
 import { notify } from './notify.ts';
@@ -57,7 +58,7 @@ const requestGraceMs = 1_000;
 /**
  * Resolves when it has stopped: told to, or at the end of all input, where that has one (stdin, files that are not followed,
  * and no HTTP); then every alert is decided and durable. Rejects, with nothing left open, when it can not start:
- * `pin_dir_missing`, `not_permitted`, `layout_mismatch`, `listen_failed`, `addon_missing`, `file_unreadable`; and at the end
+ * `pin_dir_missing`, `not_permitted`, `layout_mismatch`, `listen_failed`, `addon_missing`, `file_unreadable`, `journal_unavailable`; and at the end
  * of input with `ledger_behind`.
  */
 export async function runDaemon(options: DaemonOptions): Promise<void> {
@@ -66,7 +67,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const stop = listenForStop(signal, () => logger.warn('SIGHUP: the configuration is read at the start only'));
   const closers: (() => void | Promise<void>)[] = [];
   /** Of alerts that are all there: no more is prepared for than they need, for Falco may start one of these an alert. */
-  const isBrief = !config.http.enabled && !asksFalco(config.grpc) && haveEnd(config.lines);
+  const isBrief = !config.http.enabled && !asksFalco(config.grpc) && !config.journal.enabled && haveEnd(config.lines);
   try {
     const stopping = new AbortController();
     let isOver = false;
@@ -134,15 +135,17 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       closers.push(() => source.close(0));
       logger.info({ address: http.address, port: http.port }, 'listening');
     }
+    const durable = async (): Promise<boolean> => {
+      await intake.decided();
+      return settling.now();
+    };
+    const longest = config.http.maxBody;
     const lines = await openLines({
       config: config.lines,
-      longest: config.http.maxBody,
+      longest,
       intake,
       stateDir: options.stateDir,
-      durable: async () => {
-        await intake.decided();
-        return settling.now();
-      },
+      durable,
       logger,
       stdin: () => options.stdin ?? process.stdin,
     });
@@ -155,7 +158,18 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       environment: process.env,
     });
     closers.push(grpc.stop);
-    if (!config.http.enabled && !config.lines.stdin && config.lines.files.length === 0 && !asksFalco(config.grpc)) {
+    const journal = await openJournal({
+      config: config.journal,
+      maxAlertAgeSeconds: config.rules.maxAlertAgeSeconds,
+      longest,
+      intake,
+      stateDir: options.stateDir,
+      durable,
+      logger,
+    });
+    closers.push(() => journal?.abandon());
+    const hasLines = config.lines.stdin || config.lines.files.length > 0;
+    if (!config.http.enabled && !hasLines && !asksFalco(config.grpc) && journal === null) {
       logger.warn('no source of alerts is enabled');
     }
 
@@ -195,14 +209,14 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     stopping.abort();
     let isDurable = false;
     const isDone = await within(isEnded ? finishWithinMs : stopWithinMs, async () => {
-      await Promise.all([http?.close(requestGraceMs), lines.stop(), grpc.stop()]);
+      await Promise.all([http?.close(requestGraceMs), lines.stop(), grpc.stop(), journal?.stop()]);
       await intake.idle();
       const settled = settling.now();
       // A ledger that can not be written would be waited for in vain: it is tried once more, and then let go.
       await Promise.race([settled, ...(book === null ? [] : [book.troubled()])]);
       await book?.close();
       isDurable = await settled;
-      await lines.close();
+      await Promise.all([lines.close(), journal?.close()]);
     });
     if (!isDone) logger.warn({ waiting: intake.waiting }, 'stopped before all was done');
     const trouble = book?.trouble ?? null;
@@ -211,7 +225,8 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     alerts.endPeriod();
     shedding.say();
     isOver = true;
-    logger.info({ sources: intake.counts(), alerts: alerts.counts() }, 'stopped');
+    const journalCounts = journal === null ? {} : { journal: journal.counts() };
+    logger.info({ sources: intake.counts(), ...journalCounts, alerts: alerts.counts() }, 'stopped');
     if (isEnded) {
       const failure = await ended;
       if (failure !== null) throw failure;

@@ -46,7 +46,7 @@ export function haveEnd({ files, stdin }: LinesConfig): boolean {
 /** Rejects with `file_unreadable` for a file that is to be read once and can not be opened; nothing is open then. */
 export async function openLines(options: LinesOptions): Promise<Lines> {
   const { config, stateDir, durable, logger, stdin, pace = {} } = options;
-  const say: Say = (level, message, details) => logger[level](cleanDetails(details), message);
+  const say = sayTo(logger);
   const streams: StreamSource[] = [];
   const followers: Follower[] = [];
   const abandon = async (): Promise<void> => {
@@ -95,7 +95,12 @@ function asError(reason: unknown): FalcodropError {
 /** Between two lines of the log about lines that are no alerts, of one source. */
 const badEveryMs = 60_000;
 
-function feedOf(source: string, { intake, longest }: LinesOptions, say: Say): FeedOptions {
+/** Says of lines that are no alerts once a while, and how many there were. */
+export function feedOf(
+  source: string,
+  { intake, longest }: Pick<LinesOptions, 'intake' | 'longest'>,
+  say: Say,
+): FeedOptions {
   let saidAt = Number.NEGATIVE_INFINITY;
   let unsaid = 0;
   return {
@@ -110,4 +115,9 @@ function feedOf(source: string, { intake, longest }: LinesOptions, say: Say): Fe
       unsaid = 0;
     },
   };
+}
+
+/** Texts in it are others'. */
+export function sayTo(logger: Logger): Say {
+  return (level, message, details) => logger[level](cleanDetails(details), message);
 }

@@ -36,17 +36,18 @@ export class Feed {
   async take(splitter: LineSplitter, bytes: Buffer): Promise<void> {
     const receivedNs = process.hrtime.bigint();
     for (const line of splitter.split(bytes)) {
-      if (line === null || !this.#tryPush(line, receivedNs)) await this.#push(line, receivedNs);
+      if (line === null || !this.#tryPush(line, receivedNs)) await this.push(line, receivedNs);
     }
   }
 
   /** Nothing more comes: a last line without an end is one too. */
   async end(splitter: LineSplitter): Promise<void> {
     const line = splitter.end();
-    if (line !== '') await this.#push(line, process.hrtime.bigint());
+    if (line !== '') await this.push(line, process.hrtime.bigint());
   }
 
-  async #push(line: string | null, receivedNs: bigint): Promise<void> {
+  /** One line without its end, null for an over-long one; resolves when it is queued. */
+  async push(line: string | null, receivedNs: bigint): Promise<void> {
     const { intake, source, longest, onBad } = this.#options;
     if (line === null) {
       intake.countBad(source, { isTooLong: true });

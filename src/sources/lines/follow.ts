@@ -8,6 +8,7 @@
  */
 import type { FileHandle } from 'node:fs/promises';
 import { stat } from 'node:fs/promises';
+import { Keeping } from '../keeping.ts';
 import { Feed, type FeedOptions, type Say } from './feed.ts';
 import { type Position, PositionFile } from './position.ts';
 import { rotatedOf, rotatedSince, tailAt } from './rotated.ts';
@@ -47,9 +48,6 @@ const mostDone = 256;
 /** By so much at most a file system's times lag behind the clock: a tick of the kernel's. */
 const coarseMs = 10;
 
-/** A position that could not be kept is tried again after so many times `keepMs`. */
-const retryFactor = 10;
-
 /** Files of one path open at once; rotated faster than they are given up, more wait. */
 const mostSegments = 16;
 
@@ -76,9 +74,7 @@ export class Follower {
   #begunNs = 0n;
   /** By topic, what is wrong now: said when it changes. */
   readonly #troubles = new Map<string, string>();
-  #keepTimer: NodeJS.Timeout | null = null;
-  #keeping: Promise<void> = Promise.resolve();
-  #lastKept = '';
+  readonly #keeping: Keeping<readonly Position[]>;
 
   constructor(options: FollowOptions) {
     this.#options = options;
@@ -87,6 +83,18 @@ export class Follower {
     this.#kept = new PositionFile(options.stateDir, options.path);
     this.#watch = new PathWatch(options.path, () => this.#stir());
     this.#buffer = Buffer.allocUnsafeSlow(this.#pace.pieceSize + tailSize);
+    this.#keeping = new Keeping({
+      now: () => this.#positions(),
+      durable: options.durable,
+      write: (positions) => this.#kept.write(positions),
+      onTrouble: (error) =>
+        this.#trouble(
+          'position',
+          error === null ? null : wordsOf(error),
+          'the position can not be kept: after a restart alerts come again',
+        ),
+      keepMs: this.#pace.keepMs,
+    });
   }
 
   /** A file that is not there, or is none, is waited for. */
@@ -104,15 +112,15 @@ export class Follower {
   /** Stops, keeps the position of all that gets durable, and closes. What is waited for is `durable`. */
   async close(): Promise<void> {
     await this.stop();
-    this.#clearTimer();
-    await this.#keep();
+    this.#keeping.end();
+    await this.#keeping.keep();
     await this.abandon();
   }
 
   /** Closes as a crash would: the position stays what it was. */
   async abandon(): Promise<void> {
     await this.stop();
-    this.#clearTimer();
+    this.#keeping.end();
     this.#watch.close();
     for (const segment of this.#segments.splice(0)) await segment.close();
   }
@@ -374,42 +382,13 @@ export class Follower {
     }
   }
 
-  #keepSoon(ms = this.#pace.keepMs): void {
-    if (this.#isStopped) return;
-    this.#keepTimer ??= setTimeout(() => {
-      this.#keeping = this.#keep().then((isKept) => {
-        this.#keepTimer = null;
-        if (!isKept) this.#keepSoon(this.#pace.keepMs * retryFactor);
-        else if (this.#positions().text !== this.#lastKept) this.#keepSoon();
-      });
-    }, ms);
+  #keepSoon(): void {
+    if (!this.#isStopped) this.#keeping.soon();
   }
 
-  #clearTimer(): void {
-    if (this.#keepTimer !== null) clearTimeout(this.#keepTimer);
-    this.#keepTimer = null;
-  }
-
-  #positions(): { readonly positions: readonly Position[]; readonly text: string } {
-    const positions = this.#segments.map(({ position }) => position);
-    return { positions, text: JSON.stringify(positions) };
-  }
-
-  /** False when it was not possible. */
-  async #keep(): Promise<boolean> {
-    await this.#keeping;
-    const { positions, text } = this.#positions();
-    if (text === this.#lastKept || positions.length === 0) return true;
-    if (!(await this.#options.durable())) return false;
-    try {
-      await this.#kept.write(positions);
-      this.#lastKept = text;
-      this.#trouble('position', null);
-      return true;
-    } catch (error) {
-      this.#trouble('position', wordsOf(error), 'the position can not be kept: after a restart alerts come again');
-      return false;
-    }
+  #positions(): { readonly value: readonly Position[]; readonly text: string } | null {
+    const value = this.#segments.map(({ position }) => position);
+    return value.length === 0 ? null : { value, text: JSON.stringify(value) };
   }
 }
 

@@ -7,9 +7,7 @@
  * beginning, never at the end.
  */
 import { createHash } from 'node:crypto';
-import { constants } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { KeptFile } from '../kept-file.ts';
 
 /** Where the reading of one file stands. A path has several while renamed ones are read to their ends. */
 export interface Position {
@@ -38,60 +36,39 @@ const largest = 64 << 10;
 export const hashOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 export class PositionFile {
-  readonly path: string;
-  readonly #stateDir: string;
+  readonly #file: KeptFile;
   readonly #of: string;
 
   /** `of`: the path that is followed. */
   constructor(stateDir: string, of: string) {
-    this.#stateDir = stateDir;
     this.#of = of;
-    this.path = join(stateDir, `lines-${hashOf(Buffer.from(of)).slice(0, 16)}.json`);
+    this.#file = new KeptFile(stateDir, `lines-${hashOf(Buffer.from(of)).slice(0, 16)}.json`);
+  }
+
+  get path(): string {
+    return this.#file.path;
   }
 
   /** Never rejects. */
   async read(): Promise<ReadPositions> {
-    try {
-      const handle = await open(this.path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-      try {
-        const { size, mtimeNs } = await handle.stat({ bigint: true });
-        const positions = size > largest ? 'bad' : this.#parse(await handle.readFile('utf8'));
-        return positions === 'bad' ? 'bad' : { positions, atNs: mtimeNs };
-      } finally {
-        await handle.close();
-      }
-    } catch (error) {
-      return (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'none' : 'bad';
-    }
+    const kept = await this.#file.read();
+    if (typeof kept === 'string') return kept;
+    const positions = this.#parse(kept.text);
+    return positions === 'bad' ? 'bad' : { positions, atNs: kept.atNs };
   }
 
-  /** Written anew beside the old one, then renamed, each on the disk before the next. Rejects as the system calls do. */
+  /** Rejects as the system calls do. */
   async write(positions: readonly Position[]): Promise<void> {
-    const fresh = `${this.path}.new`;
-    // Left by somebody who was killed, perhaps another user's.
-    await rm(fresh, { force: true });
-    const handle = await open(
-      fresh,
-      constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
-      0o640,
-    );
-    try {
-      await handle.writeFile(`${JSON.stringify({ version, path: this.#of, files: positions.map(toJson) })}\n`);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(fresh, this.path);
-    const folder = await open(this.#stateDir, constants.O_RDONLY | constants.O_DIRECTORY);
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
+    await this.#file.write(`${JSON.stringify({ version, path: this.#of, files: positions.map(toJson) })}\n`);
   }
 
   #parse(text: string): readonly Position[] | 'bad' {
-    const kept = JSON.parse(text) as unknown;
+    let kept: unknown;
+    try {
+      kept = JSON.parse(text);
+    } catch {
+      return 'bad';
+    }
     if (!isRecord(kept) || kept.version !== version || kept.path !== this.#of || !Array.isArray(kept.files))
       return 'bad';
     const positions = kept.files.map(fromJson);

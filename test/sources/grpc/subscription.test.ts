@@ -124,7 +124,10 @@ describe('over a unix socket', () => {
       await have(n + 1);
     }
     expect(arrivals.map(({ alert: { rule } }) => rule)).toEqual(numbers(60));
-    expect(arrivals[0]).toMatchObject({ source: { name: source }, alert: { origin: 'local', timeNs: 1_795_293_638_000_000_000n } });
+    expect(arrivals[0]).toMatchObject({
+      source: { name: source },
+      alert: { origin: 'local', timeNs: 1_795_293_638_000_000_000n },
+    });
     expect(intake.counts()[source]).toMatchObject({ received: 60, bad: 0, shed: 0, decided: 60 });
     expect(said.filter(({ level }) => level === 'warn')).toEqual([]);
   });
