@@ -53,6 +53,8 @@ export const exitStatusOf = {
   file_unreadable: 1,
   config_exists: 1,
   listen_failed: 1,
+  authentication_missing: 1,
+  tls_invalid: 1,
   body_not_alert: 1,
   ledger_missing: 1,
   ledger_not_database: 1,

@@ -21,9 +21,11 @@ export async function checkConfig(call: Call): Promise<void> {
   const { secretProblems } = await import('../config/secret.ts');
   const named = namedConfig(call);
   const examined = examineConfig(named, call.environment);
+  const secrets = secretProblems(examined.held, call.environment);
   const problems = [
     ...examined.problems,
-    ...secretProblems(examined.held, call.environment),
+    ...secrets,
+    ...(secrets.length > 0 ? [] : await httpProblems(examined, call.environment)),
     ...allowProblems(allowFolderOf(call)),
   ];
   const warnings = examined.config === null ? [] : await warningsOf(examined, examined.config, named);
@@ -55,6 +57,28 @@ export async function checkConfig(call: Call): Promise<void> {
   }
 }
 
+/**
+ * What `falcodrop run` would refuse to listen with. What systemd has given none of here, or who asks may not read, the service may
+ * have all the same.
+ */
+async function httpProblems({ config, held }: Examined, environment: NodeJS.ProcessEnv): Promise<Problem[]> {
+  if (config === null || !config.http.enabled) return [];
+  const { secretPath } = await import('../config/secret.ts');
+  const { readAuthentication } = await import('../daemon/authentication.ts');
+  const named = [config.http.token, config.http.basic, config.http.path, ...Object.values(config.http.tls ?? {})];
+  if (named.some((secret) => secret !== null && secretPath(secret, environment) === null)) return [];
+  try {
+    readAuthentication(config.http, environment);
+    return [];
+  } catch (error) {
+    if (!(error instanceof FalcodropError)) throw error;
+    if ((error.cause as NodeJS.ErrnoException | undefined)?.code === 'EACCES') return [];
+    const [setting = 'http'] = /^http(\.\w+)+/.exec(error.message) ?? ['http.address'];
+    const place = held.find(({ path }) => path.join('.') === setting)?.place ?? { kind: 'default' };
+    return [{ code: 'config_invalid', place, setting, message: error.message, hint: error.hint ?? null }];
+  }
+}
+
 /** Nothing of these keeps anything from starting, and each may be meant. */
 async function warningsOf({ files, passedOver }: Examined, config: Config, named: string | undefined): Promise<Note[]> {
   const { distrust } = await import('../config/trust.ts');
@@ -82,7 +106,7 @@ async function warningsOf({ files, passedOver }: Examined, config: Config, named
     });
   }
   const { http, lines } = config;
-  if (!http.enabled && !lines.stdin && lines.files.length === 0) {
+  if (!http.enabled && http.socket === null && !lines.stdin && lines.files.length === 0) {
     const message = 'http, files and stdin are all off: falcodrop run hears of no alert';
     notes.push({ code: 'no_source', message });
   }

@@ -33,5 +33,6 @@ export function withSources(call: Pick<Call, 'options'>, config: Config): Config
   const stdin = call.options.stdin === true;
   if (paths.length === 0 && !stdin) return http ? { ...config, http: { ...config.http, enabled: true } } : config;
   const files = paths.map((path): FileConfig => ({ path, follow }));
-  return { ...config, http: { ...config.http, enabled: http }, lines: { files, stdin } };
+  const socket = http ? config.http.socket : null;
+  return { ...config, http: { ...config.http, enabled: http, socket }, lines: { files, stdin } };
 }

@@ -9,6 +9,8 @@ export interface Told {
   readonly 'x-example'?: unknown;
   /** Its value is never shown. */
   readonly 'x-secret'?: true;
+  /** Of a secret: text of many lines, such as PEM. `public`: everybody may read it, and nobody but its owner write it. */
+  readonly 'x-lines'?: 'secret' | 'public';
 }
 
 /** The part of JSON Schema (draft 7) that our schemas come out as. */

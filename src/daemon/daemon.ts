@@ -8,11 +8,12 @@ import type { Opened } from '../blocklist/ledger/writer.ts';
 import type { Config } from '../config/config.ts';
 import { FalcodropError } from '../errors.ts';
 import type { HostReading } from '../host/facts.ts';
-import { type HttpSource, serveHttp } from '../sources/http.ts';
 import { Intake } from '../sources/intake.ts';
 import { wallClock } from '../time/clock.ts';
 import { describe, openAlerts } from './alerts.ts';
+import { hasSecrets } from './authentication.ts';
 import { type DaemonBook, openBook } from './book.ts';
+import { type Http, listens, openHttp, pinsReadiness } from './http.ts';
 import { haveEnd, openLines } from './lines.ts';
 import { type Log, type Logger, openLog } from './log.ts';
 import { notify } from './notify.ts';
@@ -36,6 +37,8 @@ export interface DaemonOptions {
   readonly stdin?: Readable;
   readonly log?: Log;
   readonly reapEveryMs?: number;
+  /** For `$CREDENTIALS_DIRECTORY`. */
+  readonly environment?: NodeJS.ProcessEnv;
 }
 
 const defaultReapEveryMs = 10_000;
@@ -54,16 +57,20 @@ const requestGraceMs = 1_000;
 /**
  * Resolves when it has stopped: told to, or at the end of all input, where that has one (stdin, files that are not followed,
  * and no HTTP); then every alert is decided and durable. Rejects, with nothing left open, when it can not start:
- * `pin_dir_missing`, `not_permitted`, `layout_mismatch`, `listen_failed`, `addon_missing`, `file_unreadable`; and at the end
- * of input with `ledger_behind`.
+ * `pin_dir_missing`, `not_permitted`, `layout_mismatch`, `listen_failed`, `addon_missing`, `file_unreadable`, and for HTTP with
+ * `authentication_missing`, `tls_invalid`, `config_invalid`; and at the end of input with `ledger_behind`.
  */
 export async function runDaemon(options: DaemonOptions): Promise<void> {
   const { config, pinDir, signal, open, log = openLog() } = options;
   const { logger } = log;
-  const stop = listenForStop(signal, () => logger.warn('SIGHUP: the configuration is read at the start only'));
+  let http: Http | null = null;
+  const stop = listenForStop(signal, () => {
+    logger.warn('SIGHUP: secrets and certificates are read again, the rest of the configuration at the start only');
+    if (hasSecrets(config.http)) http?.reload();
+  });
   const closers: (() => void | Promise<void>)[] = [];
   /** Of alerts that are all there: no more is prepared for than they need, for Falco may start one of these an alert. */
-  const isBrief = !config.http.enabled && haveEnd(config.lines);
+  const isBrief = !listens(config.http) && haveEnd(config.lines);
   try {
     const stopping = new AbortController();
     let isOver = false;
@@ -122,14 +129,16 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     closers.push(alerts.endPeriod);
     const intake = new Intake(alerts.take);
 
-    let http: HttpSource | null = null;
-    if (config.http.enabled) {
-      const { address, port, maxBody, maxConnections } = config.http;
-      http = await serveHttp({ address, port, intake, limits: { maxBody, maxConnections } });
-      const source = http;
-      closers.push(() => source.close(0));
-      logger.info({ address: http.address, port: http.port }, 'listening');
-    }
+    const served = await openHttp({
+      config: config.http,
+      group: config.service.group,
+      environment: options.environment ?? process.env,
+      intake,
+      notReady: open === undefined ? pinsReadiness(pinDir) : () => null,
+      logger,
+    });
+    http = served;
+    closers.push(() => served.close(0));
     const lines = await openLines({
       config: config.lines,
       longest: config.http.maxBody,
@@ -143,7 +152,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       stdin: () => options.stdin ?? process.stdin,
     });
     closers.push(lines.abandon);
-    if (!config.http.enabled && !config.lines.stdin && config.lines.files.length === 0) {
+    if (!listens(config.http) && !config.lines.stdin && config.lines.files.length === 0) {
       logger.warn('no source of alerts is enabled');
     }
 
@@ -183,7 +192,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     stopping.abort();
     let isDurable = false;
     const isDone = await within(isEnded ? finishWithinMs : stopWithinMs, async () => {
-      await Promise.all([http?.close(requestGraceMs), lines.stop()]);
+      await Promise.all([served.close(requestGraceMs), lines.stop()]);
       await intake.idle();
       const settled = settling.now();
       // A ledger that can not be written would be waited for in vain: it is tried once more, and then let go.
@@ -198,7 +207,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       logger.warn(describe(trouble), 'the ledger lacks what the maps hold: the next start writes it down');
     alerts.endPeriod();
     isOver = true;
-    logger.info({ sources: intake.counts(), alerts: alerts.counts() }, 'stopped');
+    logger.info({ sources: intake.counts(), http: served.counts(), alerts: alerts.counts() }, 'stopped');
     if (isEnded) {
       const failure = await ended;
       if (failure !== null) throw failure;
