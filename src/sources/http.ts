@@ -97,6 +97,8 @@ interface Peer {
   readonly sender: string;
   /** Of the secrets and certificates that were in force when it connected. */
   readonly generation: number;
+  /** Requests may come before the answer to the one before them. */
+  readonly unanswered: Set<ServerResponse>;
 }
 
 /** Rejects with `listen_failed`, `authentication_missing`, `tls_invalid`. */
@@ -126,7 +128,8 @@ export async function serveHttp(options: HttpOptions): Promise<HttpSource> {
     let peer = peers.get(socket);
     if (peer === undefined) {
       const sender = isUnix ? 'unix' : (socket.remoteAddress ?? '');
-      peer = { origin: isUnix || isLoopback(sender) ? 'local' : 'network', sender, generation };
+      const origin = isUnix || isLoopback(sender) ? 'local' : 'network';
+      peer = { origin, sender, generation, unanswered: new Set() };
       peers.set(socket, peer);
     }
     return peer;
@@ -134,7 +137,9 @@ export async function serveHttp(options: HttpOptions): Promise<HttpSource> {
 
   const answer = (request: IncomingMessage, response: ServerResponse, { status, text, headers }: Reply): void => {
     const body = text === '' ? '' : `${text}\n`;
-    const isLast = isClosing || peerOf(request.socket).generation !== generation;
+    const peer = peerOf(request.socket);
+    const isLast = isClosing || peer.generation !== generation;
+    peer.unanswered.delete(response);
     response.writeHead(status, {
       ...(body === '' ? {} : { 'content-type': 'text/plain; charset=utf-8' }),
       'content-length': Buffer.byteLength(body),
@@ -163,6 +168,7 @@ export async function serveHttp(options: HttpOptions): Promise<HttpSource> {
     // The sender went away in the middle; what it sent is no alert.
     request.on('error', () => undefined);
     response.on('error', () => undefined);
+    peerOf(request.socket).unanswered.add(response);
     if (refusal !== null) {
       refused(request, refusal);
       answer(request, response, refusal);
@@ -312,19 +318,21 @@ export async function serveHttp(options: HttpOptions): Promise<HttpSource> {
   const slots = new Slots(limits.maxConnections, () => server.closeIdleConnections());
   server.on('connection', (socket: Socket) => slots.take(socket));
   // TLS makes a socket of its own over the one that takes the slot; they have their ends in common.
-  const plain = new Map<string, Socket>();
+  const plain = new Map<string, { readonly socket: Socket; readonly generation: number }>();
   const carriers = new WeakMap<Socket, Socket>();
   const rawOf = (socket: Socket): Socket => carriers.get(socket) ?? socket;
   if (tlsServer !== null) {
     tlsServer.on('connection', (socket: Socket) => {
       const ends = endsOf(socket);
-      plain.set(ends, socket);
+      plain.set(ends, { socket, generation });
       socket.once('close', () => plain.delete(ends));
     });
     tlsServer.on('secureConnection', (socket: TLSSocket) => {
       const raw = plain.get(endsOf(socket));
-      if (raw !== undefined) carriers.set(socket, raw);
-      peerOf(socket);
+      if (raw === undefined) return;
+      carriers.set(socket, raw.socket);
+      // Its certificates are those of when it connected, however long the handshake took.
+      peers.set(socket, { ...peerOf(socket), generation: raw.generation });
     });
     tlsServer.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
       counts.handshakes++;
@@ -357,7 +365,13 @@ export async function serveHttp(options: HttpOptions): Promise<HttpSource> {
       return;
     }
     const status = statusOf[error.code ?? ''] ?? '400 Bad Request';
-    socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, () => socket.destroy());
+    const end = (): void => {
+      socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, () => socket.destroy());
+    };
+    // What came whole before it is answered first, or its sender would take this for the answer.
+    const before = [...peerOf(socket).unanswered].findLast(({ req }) => req.complete);
+    if (before === undefined) end();
+    else before.once('close', end);
   });
 
   let removeSocket = (): void => undefined;

@@ -17,8 +17,10 @@ export function shapeOf(body: Buffer): BodyShape {
   if (body[first] === listBegin) return 'list';
   const lineEnd = body.indexOf(lf, first);
   if (lineEnd < 0 || skipWhite(body, lineEnd) === body.length) return 'one';
-  const end = valueEnd(body, first);
-  return end !== null && skipWhite(body, end) === body.length ? 'one' : 'lines';
+  const end = body[first] === objectBegin ? valueEnd(body, first) : null;
+  if (end !== null) return skipWhite(body, end) === body.length ? 'one' : 'lines';
+  // The first is broken: worth a look at the others where a line begins as an object does, else it is one thing that is none.
+  return body.includes('\n{') ? 'lines' : 'one';
 }
 
 /** Those of a body that is a list or lines. Takes one step at a time, so that who asks can do something else in between. */

@@ -1,5 +1,5 @@
 /** Where it listens: an address and a port, or a unix socket. */
-import { chmodSync, chownSync, lstatSync, renameSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, lstatSync, renameSync, rmSync, statSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { connect } from 'node:net';
 import { basename, dirname, join } from 'node:path';
@@ -70,8 +70,14 @@ export async function listenUnix(server: Server, { socket, gid }: UnixPlace): Pr
 async function requirePlace(path: string): Promise<void> {
   let status: ReturnType<typeof lstatSync> | undefined;
   try {
+    // libuv calls it EACCES.
+    if (statSync(dirname(path), { throwIfNoEntry: false }) === undefined) {
+      const hint = 'make the directory, or let http.socket name another';
+      throw new FalcodropError('listen_failed', `${path}: there is no such directory`, hint);
+    }
     status = lstatSync(path, { throwIfNoEntry: false });
   } catch (error) {
+    if (error instanceof FalcodropError) throw error;
     throw new FalcodropError('listen_failed', `${path}: ${(error as Error).message}`, undefined, error);
   }
   if (status === undefined) return;
@@ -128,7 +134,5 @@ const whyNotListening: Readonly<Record<string, readonly [sentence: string, hint:
 };
 
 const whyNoSocket: Readonly<Record<string, readonly [sentence: string, hint: string]>> = {
-  ENOENT: ['there is no such directory', 'make it, or let http.socket name another'],
-  ENOTDIR: ['its path leads through what is no directory', 'let http.socket name another'],
   EACCES: ['this user may make no socket there', 'give the service its directory, or let http.socket name another'],
 };

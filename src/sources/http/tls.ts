@@ -26,7 +26,10 @@ export function requireTls(material: TlsMaterial): number {
     createSecureContext(secureOptions(material));
   } catch (error) {
     const { code = '' } = error as NodeJS.ErrnoException;
-    const [sentence, hint] = whyNoKey[code] ?? ['it is no private key in PEM', undefined];
+    // OpenSSL asks for a passphrase in several ways, and fails in as many.
+    const [sentence, hint] = /ENCRYPTED/.test(material.key)
+      ? ['it is encrypted', 'a daemon can not be asked: openssl pkey -in … -out …']
+      : (whyNoKey[code] ?? ['it is no private key in PEM', undefined]);
     throw new FalcodropError('tls_invalid', `http.tls.key: ${sentence}`, hint);
   }
   return Date.parse(certificate.validTo);
@@ -35,8 +38,6 @@ export function requireTls(material: TlsMaterial): number {
 const whyNoKey: Readonly<Record<string, readonly [sentence: string, hint: string]>> = {
   ERR_OSSL_X509_KEY_VALUES_MISMATCH: ['it is not the key of http.tls.cert', 'name the two that belong together'],
   ERR_OSSL_X509_KEY_TYPE_MISMATCH: ['it is not the key of http.tls.cert', 'name the two that belong together'],
-  ERR_OSSL_CRYPTO_INTERRUPTED_OR_CANCELLED: ['it is encrypted', 'a daemon can not be asked: openssl pkey -in … -out …'],
-  ERR_MISSING_PASSPHRASE: ['it is encrypted', 'a daemon can not be asked: openssl pkey -in … -out …'],
 };
 
 function readCertificate(text: string, setting: string): X509Certificate {
