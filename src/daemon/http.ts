@@ -110,13 +110,13 @@ function warnOf(address: string, { tls }: HttpAuthentication, logger: Logger): v
 /** How long what is pinned is believed to be as it was: probes may come as often as they like. */
 const believedMs = 500;
 
-/** Why nobody could be blocked now; null = all block maps are there, and may be written to. */
-export function pinsReadiness(pinDir: string): () => string | null {
+/** Why nobody could be blocked now; null = all block maps are there, and may be written to. `now` in ms. */
+export function pinsReadiness(pinDir: string, now: () => number = () => performance.now()): () => string | null {
   let why: string | null = null;
   let askedAt = Number.NEGATIVE_INFINITY;
   return () => {
-    if (performance.now() - askedAt < believedMs) return why;
-    askedAt = performance.now();
+    if (now() - askedAt < believedMs) return why;
+    askedAt = now();
     why = null;
     for (const name of blockMapNames) {
       try {
