@@ -26,7 +26,7 @@ import { type HttpLimits, httpLimits } from './http/limits.ts';
 import { listenTcp, listenUnix, type TcpPlace, type UnixPlace } from './http/place.ts';
 import { Rate } from './http/rate.ts';
 import { Slots } from './http/slots.ts';
-import { overloaded, queued, type Reply, replyToOne, Tally } from './http/tally.ts';
+import { overloaded, type Reply, replyToOne, Tally } from './http/tally.ts';
 import { requireTls, secureOptions, type TlsMaterial } from './http/tls.ts';
 import { nextRound, Turns } from './http/turns.ts';
 import type { Intake, Pushed } from './intake.ts';
@@ -87,6 +87,8 @@ const largestExcess = 16;
 /** Bytes of a body with several alerts that is done at once; some 70 alerts, half a millisecond. */
 const smallBody = 64 << 10;
 
+const noBody = { 'content-length': 0 };
+
 /** Milliseconds of taking a body apart before the event loop gets its turn. */
 const sliceMs = 2;
 
@@ -136,10 +138,15 @@ export async function serveHttp(options: HttpOptions): Promise<HttpSource> {
   };
 
   const answer = (request: IncomingMessage, response: ServerResponse, { status, text, headers }: Reply): void => {
-    const body = text === '' ? '' : `${text}\n`;
     const peer = peerOf(request.socket);
     const isLast = isClosing || peer.generation !== generation;
     peer.unanswered.delete(response);
+    if (status === 202 && !isLast) {
+      response.writeHead(202, noBody);
+      response.end();
+      return;
+    }
+    const body = text === '' ? '' : `${text}\n`;
     response.writeHead(status, {
       ...(body === '' ? {} : { 'content-type': 'text/plain; charset=utf-8' }),
       'content-length': Buffer.byteLength(body),
@@ -192,29 +199,43 @@ export async function serveHttp(options: HttpOptions): Promise<HttpSource> {
   };
 
   const take = (request: IncomingMessage, response: ServerResponse, body: Buffer, receivedNs: bigint): void => {
-    const peer = peerOf(request.socket);
-    const reply = (it: Reply): void => {
-      if (it === queued) slots.prove(rawOf(request.socket));
-      answer(request, response, it);
-    };
-    const push = (text: string): Pushed => intake.push(text, sourceName, peer.origin, receivedNs);
-    const late = rate.wait(peer.sender, performance.now());
+    const { sender } = peerOf(request.socket);
+    const late = rate.wait(sender);
     if (late > 0) {
       const it = overRate(late);
       refused(request, it);
-      reply(it);
+      answer(request, response, it);
       return;
     }
+    const shape = encodingOf(request) === 'identity' ? shapeOf(body) : null;
+    // Nearly all are that.
+    if (shape === 'one') takeOne(request, response, body, receivedNs);
+    else takeSeveral(request, response, body, shape, receivedNs);
+  };
 
-    const takeOne = (whole: Buffer): void => {
-      rate.spend(peer.sender, 1, performance.now());
-      const pushed = push(whole.toString('utf8'));
-      if (pushed !== 'queued' && pushed !== 'shed') say400(request, pushed.problem);
-      reply(replyToOne(pushed));
-    };
+  const takeOne = (request: IncomingMessage, response: ServerResponse, body: Buffer, receivedNs: bigint): void => {
+    const { sender, origin } = peerOf(request.socket);
+    rate.spend(sender, 1);
+    const pushed = intake.push(body.toString('utf8'), sourceName, origin, receivedNs);
+    if (pushed === 'queued') slots.prove(rawOf(request.socket));
+    else if (pushed !== 'shed') say400(request, pushed.problem);
+    answer(request, response, replyToOne(pushed));
+  };
+
+  /** `given` null: that is known when it is inflated. */
+  const takeSeveral = (
+    request: IncomingMessage,
+    response: ServerResponse,
+    body: Buffer,
+    given: Exclude<BodyShape, 'one'> | null,
+    receivedNs: bigint,
+  ): void => {
+    const peer = peerOf(request.socket);
+    const reply = (it: Reply): void => answer(request, response, it);
+    const push = (text: string): Pushed => intake.push(text, sourceName, peer.origin, receivedNs);
 
     const end = (tally: Tally, isTooMany: boolean): void => {
-      rate.spend(peer.sender, tally.looked, performance.now());
+      rate.spend(peer.sender, tally.looked);
       if (tally.firstProblem !== null) say400(request, tally.firstProblem);
       if (tally.queued > 0) slots.prove(rawOf(request.socket));
       reply(tally.reply(isTooMany));
@@ -242,7 +263,7 @@ export async function serveHttp(options: HttpOptions): Promise<HttpSource> {
 
     const inSlices = async (whole: Buffer, shape: BodyShape): Promise<void> => {
       if (shape === 'one') {
-        takeOne(whole);
+        takeOne(request, response, whole, receivedNs);
         return;
       }
       const tally = new Tally();
@@ -261,21 +282,17 @@ export async function serveHttp(options: HttpOptions): Promise<HttpSource> {
       }
     };
 
-    const isInflated = encodingOf(request) === 'identity';
-    const shape = isInflated ? shapeOf(body) : null;
-    if (shape === 'one') {
-      takeOne(body);
-    } else if (shape !== null && body.length <= smallBody) {
+    if (given !== null && body.length <= smallBody) {
       const tally = new Tally();
-      const parts = takeApart(body, shape, tally);
+      const parts = takeApart(body, given, tally);
       let step = parts.next();
       while (step.done !== true) step = parts.next();
       end(tally, step.value);
     } else {
       const isTaken = turns.add(body.length, async () => {
         if (isCut) return;
-        if (shape !== null) {
-          await inSlices(body, shape);
+        if (given !== null) {
+          await inSlices(body, given);
           return;
         }
         const inflated = await inflate(body, limits.maxBody);
@@ -347,7 +364,7 @@ export async function serveHttp(options: HttpOptions): Promise<HttpSource> {
   server.timeout = limits.requestMs * 2;
   const refuse = (request: IncomingMessage): Refusal | null => {
     const { sender } = peerOf(request.socket);
-    return refusalOf(request, limits, access, () => rate.wait(sender, performance.now()));
+    return refusalOf(request, limits, access, () => rate.wait(sender));
   };
   server.on('request', (request: IncomingMessage, response: ServerResponse) =>
     serve(request, response, refuse(request)),

