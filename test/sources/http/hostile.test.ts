@@ -296,9 +296,10 @@ test('whatever comes a thousand times, memory stays flat and others are served',
     for (const bytes of attacks) {
       const wire = await openWire(source.port);
       wire.send(bytes);
-      // Either an answer, or nothing: then it is left where it is, for the next ones to push it out.
-      await Promise.race([wire.answer().catch(() => null), new Promise((resolve) => setTimeout(resolve, 20))]);
-      if (bytes.length !== 50) wire.close();
+      // Half a request is left where it is, for the next ones to push it out.
+      if (bytes.length === 50) continue;
+      await wire.answer().catch(() => null);
+      wire.close();
     }
   };
   const falco = await served.wire();

@@ -1,5 +1,5 @@
 import { execFile, execFileSync } from 'node:child_process';
-import type { ConnectionOptions } from 'node:tls';
+import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { noCredentials } from '../../../src/sources/http/access.ts';
 import { requireTls, type TlsMaterial } from '../../../src/sources/http/tls.ts';
@@ -161,6 +161,29 @@ describe('other certificates, without a restart', () => {
     await former?.closed;
     expect(served.intake.counts().http?.received).toBe(3);
   });
+
+  test.each(['TLSv1.2', 'TLSv1.3'] as const)(
+    'a session begun under the former CA is not taken up again: %s',
+    async (version) => {
+      const served = await open(mutual());
+      const options = { minVersion: version, maxVersion: version, ...shown(client) };
+      const first = await wire(served, options);
+      const tickets: Buffer[] = [];
+      (first.socket as TLSSocket).on('session', (ticket: Buffer) => tickets.push(ticket));
+      first.send(post(alert));
+      expect((await first.answer()).status).toBe(202);
+      const [session = (first.socket as TLSSocket).getSession()] = tickets;
+      if (session === undefined) throw new Error('no session');
+      const again = await wire(served, { ...options, session });
+      expect((again.socket as TLSSocket).isSessionReused()).toBe(true);
+      served.source.renew({ credentials: noCredentials, tls: { ...mutual(), clientCa: otherCa.cert } });
+      const late = await wire(served, { ...options, session }).catch(() => null);
+      late?.send(post(alert));
+      await late?.closed;
+      await until('it is refused', () => served.source.counts().handshakes === 1);
+      expect(served.intake.counts().http?.received).toBe(1);
+    },
+  );
 
   test('what does not fit leaves the former ones in force', async () => {
     const served = await open(mutual());
