@@ -104,7 +104,7 @@ soak: build $(STATE)/packages-test ## an hour (SOAK_SECONDS) of hands, kills, re
 	$(Q)$(NODE) scripts/soak/soak.ts
 
 bench: build $(STATE)/packages-test ## every figure of bench/README.md anew, some minutes (B=bench/lock.ts: one of them)
-	$(Q)for each in $(or $(B),bench/verdict.ts bench/lock.ts bench/offenders.ts bench/intake.ts); do echo "$$each"; $(NODE) $$each; done
+	$(Q)for each in $(or $(B),bench/verdict.ts bench/lock.ts bench/offenders.ts bench/intake.ts bench/http.ts); do echo "$$each"; $(NODE) $$each; done
 
 deps: $(STATE)/packages-build $(NODE_STAMP) $(NPM_STAMP) ## what the build needs: packages, Node, npm packages
 

@@ -3,7 +3,7 @@
  * states. What libFuzzer finds new lies in .make/fuzz; a failure prints how to repeat it.
  *
  * FUZZ_SECONDS: of libFuzzer, default 60. FUZZ_RUNS: states of the model, six packets each, default 200 000. FUZZ_SEED: of the
- * model.
+ * model. FUZZ_BODIES: connections to the HTTP source with changed requests, default 50 000.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
@@ -59,4 +59,9 @@ step(
     FUZZ_RUNS: `${states}`,
   },
 );
+const bodies = Number(process.env.FUZZ_BODIES ?? 50_000);
+if (!(bodies > 0)) throw new Error('FUZZ_BODIES is a positive number');
+step(`the HTTP source, ${bodies} connections`, 'node_modules/.bin/vitest', ['run', 'test/sources/http/fuzz.test.ts'], {
+  FUZZ_BODIES: `${bodies}`,
+});
 process.stdout.write(`${runs} frames parsed, ${states * 6} packets judged as the model says\n`);

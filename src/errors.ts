@@ -56,6 +56,8 @@ export const exitStatusOf = {
   config_exists: 1,
   listen_failed: 1,
   journal_unavailable: 1,
+  authentication_missing: 1,
+  tls_invalid: 1,
   body_not_alert: 1,
   falco_config: 1,
   falco_unfit: 1,

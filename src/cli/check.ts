@@ -22,9 +22,11 @@ export async function checkConfig(call: Call): Promise<void> {
   const { secretProblems } = await import('../config/secret.ts');
   const named = namedConfig(call);
   const examined = examineConfig(named, call.environment);
+  const secrets = secretProblems(examined.held, call.environment);
   const problems = [
     ...examined.problems,
-    ...secretProblems(examined.held, call.environment),
+    ...secrets,
+    ...(secrets.length > 0 ? [] : await httpProblems(examined, call.environment)),
     ...allowProblems(allowFolderOf(call)),
   ];
   const warnings = examined.config === null ? [] : await warningsOf(examined, examined.config, named);
@@ -53,6 +55,28 @@ export async function checkConfig(call: Call): Promise<void> {
     const { files } = examined;
     const what = files.length === 0 ? `there is no ${defaultConfigPath}, and the defaults hold` : files.join(', ');
     answer.line(`the configuration is right: ${clean(what, 4_000)}`);
+  }
+}
+
+/**
+ * What `falcodrop run` would refuse to listen with. What systemd has given none of here, or who asks may not read, the service may
+ * have all the same.
+ */
+async function httpProblems({ config, held }: Examined, environment: NodeJS.ProcessEnv): Promise<Problem[]> {
+  if (config === null || !config.http.enabled) return [];
+  const { secretPath } = await import('../config/secret.ts');
+  const { readAuthentication } = await import('../daemon/authentication.ts');
+  const named = [config.http.token, config.http.basic, config.http.path, ...Object.values(config.http.tls ?? {})];
+  if (named.some((secret) => secret !== null && secretPath(secret, environment) === null)) return [];
+  try {
+    readAuthentication(config.http, environment);
+    return [];
+  } catch (error) {
+    if (!(error instanceof FalcodropError)) throw error;
+    if ((error.cause as NodeJS.ErrnoException | undefined)?.code === 'EACCES') return [];
+    const [setting = 'http'] = /^http(\.\w+)+/.exec(error.message) ?? ['http.address'];
+    const place = held.find(({ path }) => path.join('.') === setting)?.place ?? { kind: 'default' };
+    return [{ code: 'config_invalid', place, setting, message: error.message, hint: error.hint ?? null }];
   }
 }
 
@@ -93,7 +117,12 @@ async function warningsOf({ files, passedOver }: Examined, config: Config, named
     }
   }
   const isAny =
-    http.enabled || journal.enabled || lines.stdin || lines.files.length > 0 || grpc.some(({ enabled }) => enabled);
+    http.enabled ||
+    http.socket !== null ||
+    journal.enabled ||
+    lines.stdin ||
+    lines.files.length > 0 ||
+    grpc.some(({ enabled }) => enabled);
   if (!isAny) {
     const message = 'http, files, grpc, journal and stdin are all off: falcodrop run hears of no alert';
     notes.push({ code: 'no_source', message });

@@ -39,7 +39,7 @@ export function withSources(call: Pick<Call, 'options'>, config: Config): Config
   });
   return {
     ...config,
-    http: { ...config.http, enabled: http },
+    http: { ...config.http, enabled: http, socket: http ? config.http.socket : null },
     lines: { files, stdin },
     grpc: [],
     journal: { ...config.journal, enabled: false },

@@ -76,11 +76,30 @@ export interface GrpcTlsConfig {
 }
 
 export interface HttpConfig extends SpeaksFor {
+  /** Over TCP; the unix socket is there whenever it is named. */
   readonly enabled: boolean;
-  /** A loopback address. */
+  /** An IP address. */
   readonly address: string;
   readonly port: number;
+  /** Path of a unix socket; null: none. */
+  readonly socket: string | null;
+  /** Any one of these admits a request; all null: everybody on this host. */
+  readonly token: Secret | null;
+  readonly basic: Secret | null;
+  readonly path: Secret | null;
+  /** null: plain HTTP. */
+  readonly tls: HttpTlsConfig | null;
+  /** Alerts a second of one sender, 0 = no limit, and at once. */
+  readonly rate: { readonly alerts: number; readonly burst: number };
   /** Bytes. */
   readonly maxBody: number;
   readonly maxConnections: number;
+}
+
+/** Certificate and key belong together; one layer of the configuration may name the one, and another the other. */
+export interface HttpTlsConfig {
+  readonly cert: Secret | null;
+  readonly key: Secret | null;
+  /** null: clients need no certificate. */
+  readonly clientCa: Secret | null;
 }

@@ -11,6 +11,7 @@ export function printHeld(held: readonly Held[]): string[] {
   const lines: string[] = [];
   let open: readonly string[] = [];
   for (const { path, value, place } of held) {
+    if (value === undefined) continue;
     const section = path.slice(0, -1);
     for (const [level, key] of section.entries()) {
       if (open[level] !== key) lines.push(`${indent(level)}${key}:`);
@@ -18,7 +19,6 @@ export function printHeld(held: readonly Held[]): string[] {
     open = section;
     const key = `${indent(section.length)}${path.at(-1) ?? ''}:`;
     const origin = `# ${harmless(place.kind === 'file' ? `${place.file}:${place.line}` : formatPlace(place))}`;
-    if (value === undefined) continue;
     if (Array.isArray(value) && value.length > 0) {
       lines.push(`${key.padEnd(margin)} ${origin}`, ...value.map((item) => `${indent(path.length)}- ${inline(item)}`));
     } else {
@@ -39,16 +39,32 @@ export function printFirst(shape: Shape, given: Readonly<Record<string, unknown>
   return lines;
 }
 
+/** What has no default stays a comment, with its example: there is no value that says "not set". */
 function settingLines(key: string, about: Shape, level: number): string[] {
+  if (!hasDefault(about)) {
+    const lines = isSection(about)
+      ? sectionLines(key, about, level)
+      : [`${indent(level)}${key}: ${inline(about['x-example'])}`];
+    return lines.map((line) => (line.trimStart().startsWith('#') ? line : line.replace(/^ */, '$&# ')));
+  }
   if (!isSection(about)) {
     const example = Array.isArray(about.default) ? `  # for example ${inline(about['x-example'])}` : '';
     return [`${indent(level)}${key}: ${inline(about.default ?? null)}${example}`];
   }
+  return sectionLines(key, about, level);
+}
+
+function sectionLines(key: string, about: Shape, level: number): string[] {
   const inner = Object.entries(about.properties ?? {}).flatMap(([name, shape]) => [
     ...commented(shape).map((line) => `${indent(level + 1)}${line}`),
     ...settingLines(name, shape, level + 1),
   ]);
   return [`${indent(level)}${key}:`, ...inner];
+}
+
+function hasDefault(about: Shape): boolean {
+  if (!isSection(about)) return about.default !== undefined;
+  return Object.values(about.properties ?? {}).some(hasDefault);
 }
 
 function commented({ description }: Shape): string[] {

@@ -29,7 +29,8 @@ function isEmpty(value: unknown): boolean {
 /** A Markdown table, a row a setting. */
 export function settingsTable(): string {
   const rows = leaves(shapeOf(schema)).map(({ path, shape }) => {
-    const variable = shape.type === 'array' ? '' : `\`${variableOf(path)}\``;
+    const named = variableOf(shape['x-secret'] === true ? [...path, 'file'] : path);
+    const variable = shape.type === 'array' ? '' : `\`${named}\``;
     const cells = [`\`${path.join('.')}\``, expectation(shape), defaultText(shape), shape.description ?? '', variable];
     return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
   });

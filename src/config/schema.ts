@@ -12,12 +12,11 @@ import { joinPorts, mostPorts, type Ports, parsePorts } from '../address/port.ts
 import { formatPrefix, type Prefix, parsePrefix } from '../address/prefix.ts';
 import { prefixSet } from '../address/set.ts';
 import { FalcodropError } from '../errors.ts';
-import { loopback } from '../judge/guard/ranges.ts';
 import { defaultRules } from '../judge/judge.ts';
 import { parseDuration } from '../time/duration.ts';
-import type { Config, GrpcConfig, SpeaksFor } from './config.ts';
+import type { Config, GrpcConfig, HttpConfig, SpeaksFor } from './config.ts';
 import { type FalcoAddress, formatFalcoAddress, parseFalcoAddress } from './falco-address.ts';
-import { secretKey } from './secret.ts';
+import { type Secret, secret, secretKey } from './secret.ts';
 import type { Told } from './shape.ts';
 
 /** What `parse` throws becomes the issue's message, and its hint a parameter. */
@@ -79,14 +78,10 @@ const age = z
   .transform((value) => String(value))
   .transform((_text, context) => parsed(context, (text) => parseDuration(text, { zero: true })));
 
-/** Authentication of senders comes with other addresses; until then nobody off this host may have an address blocked. */
-const listenAddress = z.string().refine(
-  (text) => {
-    const address = readAddress(text);
-    return address !== null && loopback.covering(address) !== null;
-  },
-  { error: 'must be a loopback address, 127.0.0.1 or ::1: alerts over HTTP are not authenticated' },
-);
+/** Whether senders are authenticated on a wide one is asked when it is listened at: secrets may come from another file. */
+const listenAddress = z.string().refine((text) => readAddress(text) !== null, {
+  error: 'is no IP address: 127.0.0.1 and ::1 are for this host alone, 0.0.0.0 and :: for everybody',
+});
 
 /** Relative to what, nobody could tell of a daemon. */
 const filePath = z
@@ -356,11 +351,12 @@ export const schema = z
         enabled: z
           .boolean()
           .default(true)
-          .meta(told({ description: 'Whether alerts are taken over HTTP.', 'x-example': false })),
+          .meta(told({ description: 'Whether alerts are taken over HTTP (TCP).', 'x-example': false })),
         address: listenAddress.default('127.0.0.1').meta(
           told({
-            description: 'Where it listens: a loopback address.',
-            'x-expects': 'a loopback address',
+            description:
+              'Where it listens. A wider address than loopback needs token, basic, path or tls.client_ca, or falcodrop run refuses to start.',
+            'x-expects': 'an IP address',
             'x-example': '127.0.0.1',
           }),
         ),
@@ -370,12 +366,60 @@ export const schema = z
           .max(65_535)
           .default(2804)
           .meta(told({ description: 'The TCP port; 0 takes a free one.', 'x-example': 2804 })),
+        socket: filePath.optional().meta(
+          told({
+            description: "A unix socket too, for members of the service's group.",
+            'x-expects': 'an absolute path',
+            'x-example': '/run/falcodrop/http.sock',
+          }),
+        ),
+        token: secret('A bearer token. Of token, basic and path any one admits a request.', 'http-token').optional(),
+        basic: secret(
+          'A name and a password, NAME:PASSWORD, as in http://NAME:PASSWORD@HOST/.',
+          'http-basic',
+        ).optional(),
+        path: secret('A path that nobody guesses, as in http://HOST/PATH.', 'http-path').optional(),
+        tls: z
+          .strictObject({
+            cert: secret('The certificate, PEM; with it HTTP is HTTPS.', 'http.crt', 'public').optional(),
+            key: secret('Its private key, PEM.', 'http.key', 'secret').optional(),
+            client_ca: secret(
+              'The CA of client certificates, PEM: who shows none of it is not let in.',
+              'client-ca.crt',
+              'public',
+            ).optional(),
+          })
+          .prefault({})
+          .meta(told({ description: 'TLS.' })),
+        rate: z
+          .strictObject({
+            alerts: z
+              .int()
+              .min(0)
+              .max(1_000_000)
+              .default(0)
+              .meta(
+                told({
+                  description:
+                    'Alerts a second that one sender (an address) may send; 0 is no limit. The queue sheds what is redundant, this sheds blindly.',
+                  'x-example': 100,
+                }),
+              ),
+            burst: z
+              .int()
+              .min(1)
+              .max(1_000_000)
+              .default(1_000)
+              .meta(told({ description: 'Alerts that one sender may send at once.', 'x-example': 1_000 })),
+          })
+          .prefault({})
+          .meta(told({ description: 'How much one sender may send.' })),
         max_body: z
           .int()
           .min(1_024)
           .max(1_048_576)
           .default(1_048_576)
-          .meta(told({ description: 'Longest alert, in bytes.', 'x-example': 65_536 })),
+          .meta(told({ description: 'Longest alert, and longest body, in bytes.', 'x-example': 65_536 })),
         max_connections: z
           .int()
           .min(1)
@@ -523,14 +567,7 @@ export function toConfig(settings: z.output<typeof schema>): Config {
     foreign: settings.foreign,
     service: settings.service,
     hostAliases: settings.host_aliases,
-    http: {
-      enabled: http.enabled,
-      address: http.address,
-      port: http.port,
-      maxBody: http.max_body,
-      maxConnections: http.max_connections,
-      ...speaksFor(http),
-    },
+    http: httpOf(http),
     lines: {
       files: settings.files.map((file) => ({ path: file.path, follow: file.follow, ...speaksFor(file) })),
       stdin: settings.stdin,
@@ -548,6 +585,26 @@ export function toConfig(settings: z.output<typeof schema>): Config {
 /** Whoever names other hosts has said that their alerts come. */
 function speaksFor({ remote, fleet_hosts: fleetHosts }: { remote: boolean; fleet_hosts: string[] }): SpeaksFor {
   return { remote: remote || fleetHosts.length > 0, fleetHosts };
+}
+
+function httpOf(http: z.output<typeof schema>['http']): HttpConfig {
+  const named = (secret: Secret | undefined): Secret | null => secret ?? null;
+  const { cert, key, client_ca } = http.tls;
+  const isTls = cert !== undefined || key !== undefined || client_ca !== undefined;
+  return {
+    enabled: http.enabled,
+    address: http.address,
+    port: http.port,
+    socket: http.socket ?? null,
+    token: named(http.token),
+    basic: named(http.basic),
+    path: named(http.path),
+    tls: isTls ? { cert: named(cert), key: named(key), clientCa: named(client_ca) } : null,
+    rate: http.rate,
+    maxBody: http.max_body,
+    maxConnections: http.max_connections,
+    ...speaksFor(http),
+  };
 }
 
 /** Each once, in order; none where none is given (an empty set stands for every port, where something is limited to it). */

@@ -21,13 +21,17 @@ const largestSecret = 65_536;
 /** systemd.exec(5), LoadCredential=: a file name in the directory of the unit's credentials. */
 const credentialName = /^[A-Za-z0-9_][\w.-]{0,254}$/;
 
-/** A setting whose value is a secret: `{ file: /PATH }` or `{ credential: NAME }`. */
-export function secret(description: string, name: string) {
+/**
+ * A setting whose value is a secret: `{ file: /PATH }` or `{ credential: NAME }`. `lines`: it is text of many lines, read with
+ * {@link readLines}.
+ */
+export function secret(description: string, name: string, lines?: 'secret' | 'public') {
   const tells: Told = {
     description,
     'x-secret': true,
     'x-expects': '{ file: PATH } or { credential: NAME }',
     'x-example': { file: `/etc/falcodrop/secrets/${name}` },
+    ...(lines === undefined ? {} : { 'x-lines': lines }),
   };
   return z
     .strictObject({
@@ -62,15 +66,16 @@ export function secretPath(secret: Secret, environment: NodeJS.ProcessEnv): stri
   return directory === undefined || directory === '' ? null : join(directory, secret.credential);
 }
 
-/** S_IRWXO. */
+/** S_IRWXO, S_IWOTH. */
 const others = 0o007;
+const othersWrite = 0o002;
 
 /**
  * The secret, without the end of line that editors and `echo` leave. Throws `file_unreadable`, and `config_invalid` when it is
  * empty, not one line, or everybody may read it. No message holds any of it.
  */
 export function readSecret(secret: Secret, environment: NodeJS.ProcessEnv): string {
-  const { path, text } = readHidden(secret, environment);
+  const { path, text } = readFile(secret, environment, 'secret');
   const value = text.replace(/\r?\n$/, '');
   if (value === '') throw new FalcodropError('config_invalid', `${path}: there is no secret in it`);
   if (/[\0\r\n]/.test(value)) throw new FalcodropError('config_invalid', `${path}: a secret is one line of text`);
@@ -79,7 +84,7 @@ export function readSecret(secret: Secret, environment: NodeJS.ProcessEnv): stri
 
 /** A private key as it stands in its file. Throws as {@link readSecret} does, for what is no PEM, and for a key with a passphrase. */
 export function readSecretKey(secret: Secret, environment: NodeJS.ProcessEnv): string {
-  const { path, text } = readHidden(secret, environment);
+  const { path, text } = readFile(secret, environment, 'secret');
   try {
     createPrivateKey(text);
   } catch (error) {
@@ -94,8 +99,18 @@ export function readSecretKey(secret: Secret, environment: NodeJS.ProcessEnv): s
   return text;
 }
 
-/** Of what may be read by whom it is for alone. */
-function readHidden(secret: Secret, environment: NodeJS.ProcessEnv): { readonly path: string; readonly text: string } {
+/** The same for text of many lines. */
+export function readLines(secret: Secret, environment: NodeJS.ProcessEnv, lines: 'secret' | 'public'): string {
+  const { path, text } = readFile(secret, environment, lines);
+  if (text.trim() === '') throw new FalcodropError('config_invalid', `${path}: there is nothing in it`);
+  return text;
+}
+
+function readFile(
+  secret: Secret,
+  environment: NodeJS.ProcessEnv,
+  lines: 'secret' | 'public',
+): { readonly path: string; readonly text: string } {
   const path = secretPath(secret, environment);
   if (path === null) {
     const name = 'credential' in secret ? secret.credential : '';
@@ -106,7 +121,10 @@ function readHidden(secret: Secret, environment: NodeJS.ProcessEnv): { readonly 
     );
   }
   const { text, stats } = readText(path, largestSecret);
-  if ((stats.mode & others) !== 0) {
+  if (lines === 'public' && (stats.mode & othersWrite) !== 0) {
+    throw new FalcodropError('config_invalid', `${path}: everybody may write it`, `chmod o-w ${path}`);
+  }
+  if (lines === 'secret' && (stats.mode & others) !== 0) {
     throw new FalcodropError(
       'config_invalid',
       `${path}: everybody may read or write this secret`,
@@ -125,7 +143,9 @@ export function secretProblems(held: readonly Held[], environment: NodeJS.Proces
     const named = value as Secret;
     if (secretPath(named, environment) === null) return [];
     try {
-      (shape['x-key'] === true ? readSecretKey : readSecret)(named, environment);
+      if (shape['x-key'] === true) readSecretKey(named, environment);
+      else if (shape['x-lines'] !== undefined) readLines(named, environment, shape['x-lines']);
+      else readSecret(named, environment);
       return [];
     } catch (error) {
       if (!(error instanceof FalcodropError)) throw error;

@@ -11,6 +11,8 @@ export interface Told {
   readonly 'x-secret'?: true;
   /** A secret that is a key in PEM, of several lines. */
   readonly 'x-key'?: true;
+  /** Of a secret: text of many lines, such as PEM. `public`: everybody may read it, and nobody but its owner write it. */
+  readonly 'x-lines'?: 'secret' | 'public';
 }
 
 /** The part of JSON Schema (draft 7) that our schemas come out as. */

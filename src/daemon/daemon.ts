@@ -8,13 +8,14 @@ import type { Opened } from '../blocklist/ledger/writer.ts';
 import type { Config } from '../config/config.ts';
 import { FalcodropError } from '../errors.ts';
 import type { HostReading } from '../host/facts.ts';
-import { type HttpSource, serveHttp } from '../sources/http.ts';
 import { Intake, intakeLimits } from '../sources/intake.ts';
 import { wallClock } from '../time/clock.ts';
 import { describe, openAlerts } from './alerts.ts';
+import { hasSecrets } from './authentication.ts';
 import { type DaemonBook, openBook } from './book.ts';
 import { openGlance } from './glance.ts';
 import { asksFalco, openGrpc } from './grpc.ts';
+import { type Http, listens, openHttp, pinsReadiness } from './http.ts';
 import { openJournal } from './journal.ts';
 import { haveEnd, openLines } from './lines.ts';
 import { type Log, type Logger, openLog } from './log.ts';
@@ -40,6 +41,8 @@ export interface DaemonOptions {
   readonly stdin?: Readable;
   readonly log?: Log;
   readonly reapEveryMs?: number;
+  /** For `$CREDENTIALS_DIRECTORY`. */
+  readonly environment?: NodeJS.ProcessEnv;
 }
 
 const defaultReapEveryMs = 10_000;
@@ -58,16 +61,21 @@ const requestGraceMs = 1_000;
 /**
  * Resolves when it has stopped: told to, or at the end of all input, where that has one (stdin, files that are not followed,
  * and no HTTP); then every alert is decided and durable. Rejects, with nothing left open, when it can not start:
- * `pin_dir_missing`, `not_permitted`, `layout_mismatch`, `listen_failed`, `addon_missing`, `file_unreadable`, `journal_unavailable`; and at the end
- * of input with `ledger_behind`.
+ * `pin_dir_missing`, `not_permitted`, `layout_mismatch`, `listen_failed`, `addon_missing`, `file_unreadable`,
+ * `journal_unavailable`, and for HTTP with `authentication_missing`, `tls_invalid`, `config_invalid`; and at the end of input
+ * with `ledger_behind`.
  */
 export async function runDaemon(options: DaemonOptions): Promise<void> {
   const { config, pinDir, signal, open, log = openLog() } = options;
   const { logger } = log;
-  const stop = listenForStop(signal, () => logger.warn('SIGHUP: the configuration is read at the start only'));
+  let http: Http | null = null;
+  const stop = listenForStop(signal, () => {
+    logger.warn('SIGHUP: secrets and certificates are read again, the rest of the configuration at the start only');
+    if (hasSecrets(config.http)) http?.reload();
+  });
   const closers: (() => void | Promise<void>)[] = [];
   /** Of alerts that are all there: no more is prepared for than they need, for Falco may start one of these an alert. */
-  const isBrief = !config.http.enabled && !asksFalco(config.grpc) && !config.journal.enabled && haveEnd(config.lines);
+  const isBrief = !listens(config.http) && !asksFalco(config.grpc) && !config.journal.enabled && haveEnd(config.lines);
   try {
     const stopping = new AbortController();
     let isOver = false;
@@ -126,15 +134,19 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     const shedding = watchShed(intake, logger);
     closers.push(shedding.stop);
 
-    let http: HttpSource | null = null;
-    if (config.http.enabled) {
-      const { address, port, maxBody, maxConnections, remote, fleetHosts } = config.http;
-      intake.register({ name: 'http', remote, fleetHosts });
-      http = await serveHttp({ address, port, intake, limits: { maxBody, maxConnections } });
-      const source = http;
-      closers.push(() => source.close(0));
-      logger.info({ address: http.address, port: http.port }, 'listening');
-    }
+    const { remote, fleetHosts } = config.http;
+    if (config.http.enabled) intake.register({ name: 'http', remote, fleetHosts });
+    if (config.http.socket !== null) intake.register({ name: 'http:unix', remote, fleetHosts });
+    const served = await openHttp({
+      config: config.http,
+      group: config.service.group,
+      environment: options.environment ?? process.env,
+      intake,
+      notReady: open === undefined ? pinsReadiness(pinDir) : () => null,
+      logger,
+    });
+    http = served;
+    closers.push(() => served.close(0));
     const durable = async (): Promise<boolean> => {
       await intake.decided();
       return settling.now();
@@ -155,7 +167,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       longest: config.http.maxBody,
       intake,
       logger,
-      environment: process.env,
+      environment: options.environment ?? process.env,
     });
     closers.push(grpc.stop);
     const journal = await openJournal({
@@ -169,7 +181,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     });
     closers.push(() => journal?.abandon());
     const hasLines = config.lines.stdin || config.lines.files.length > 0;
-    if (!config.http.enabled && !hasLines && !asksFalco(config.grpc) && journal === null) {
+    if (!listens(config.http) && !hasLines && !asksFalco(config.grpc) && journal === null) {
       logger.warn('no source of alerts is enabled');
     }
 
@@ -209,7 +221,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     stopping.abort();
     let isDurable = false;
     const isDone = await within(isEnded ? finishWithinMs : stopWithinMs, async () => {
-      await Promise.all([http?.close(requestGraceMs), lines.stop(), grpc.stop(), journal?.stop()]);
+      await Promise.all([served.close(requestGraceMs), lines.stop(), grpc.stop(), journal?.stop()]);
       await intake.idle();
       const settled = settling.now();
       // A ledger that can not be written would be waited for in vain: it is tried once more, and then let go.
@@ -226,7 +238,8 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     shedding.say();
     isOver = true;
     const journalCounts = journal === null ? {} : { journal: journal.counts() };
-    logger.info({ sources: intake.counts(), ...journalCounts, alerts: alerts.counts() }, 'stopped');
+    const counts = { sources: intake.counts(), http: served.counts(), ...journalCounts, alerts: alerts.counts() };
+    logger.info(counts, 'stopped');
     if (isEnded) {
       const failure = await ended;
       if (failure !== null) throw failure;

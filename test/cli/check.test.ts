@@ -168,3 +168,29 @@ test('allow files are checked too, line by line', (context) => {
   expect(stderr).toMatch(/^falcodrop: allow\.d\/20-office:3: .*bits set beyond/m);
   expect(stderr).toMatch(/^falcodrop: allow\.d\/20-office:4: 0\.0\.0\.0\/0 is wider/m);
 });
+
+describe('HTTP for the network', () => {
+  test('without authentication it would not start: said with the ways out', () => {
+    write('f.yaml', `${right}http:\n  address: 0.0.0.0\n`);
+    const { status, stdout, stderr } = check();
+    expect({ status, stdout }).toEqual({ status: 2, stdout: 'there is a problem\n' });
+    expect(stderr).toMatch(
+      /^falcodrop: f\.yaml:3:3: HTTP on 0\.0\.0\.0 would take alerts from whoever reaches it\n.*http\.token/,
+    );
+  });
+
+  test('with a secret that can be guessed, or is not there, neither; a credential of the unit is not looked for', () => {
+    const secret = (named: string) => write('f.yaml', `${right}http:\n  address: 0.0.0.0\n  token: ${named}\n`);
+    secret(`{ file: ${folder}/token }`);
+    expect(check().stderr).toMatch(/http\.token: token: there is no such file/);
+    writeFileSync(join(folder, 'token'), 'guessed\n', { mode: 0o600 });
+    const { status, stderr } = check();
+    expect(status).toBe(2);
+    expect(stderr).toMatch(/^falcodrop: f\.yaml:4:3: http\.token: it has less than 16 characters/);
+    expect(stderr).not.toContain('guessed');
+    writeFileSync(join(folder, 'token'), 'tokentokentokentoken\n', { mode: 0o600 });
+    expect(check().status).toBe(0);
+    secret('{ credential: http-token }');
+    expect(check().status).toBe(0);
+  });
+});

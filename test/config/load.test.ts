@@ -43,6 +43,36 @@ test('nothing configured: the defaults', () => {
   }
 });
 
+test('HTTP for the network: where its secrets lie, from file and environment', () => {
+  const { http } = parseConfig(
+    `http:
+  address: "::"
+  socket: /run/falcodrop/http.sock
+  token: { file: /a }
+  path: { credential: path }
+  tls: { cert: { file: /cert } }
+  rate: { alerts: 100 }
+`,
+    'f.yaml',
+    { FALCODROP_HTTP__TLS__KEY__CREDENTIAL: 'key', FALCODROP_HTTP__BASIC__FILE: '/b' },
+  );
+  expect(http).toEqual({
+    enabled: true,
+    address: '::',
+    port: 2804,
+    socket: '/run/falcodrop/http.sock',
+    token: { file: '/a' },
+    basic: { file: '/b' },
+    path: { credential: 'path' },
+    tls: { cert: { file: '/cert' }, key: { credential: 'key' }, clientCa: null },
+    rate: { alerts: 100, burst: 1_000 },
+    maxBody: 1_048_576,
+    maxConnections: 128,
+    remote: false,
+    fleetHosts: [],
+  });
+});
+
 test('everything configured', () => {
   const config = parseConfig(
     `automatic: enforce
@@ -138,9 +168,12 @@ describe('mistakes name file, line, column and the way out', () => {
     ['http: { port: 65536 }', '1:9', /http\.port/],
     ['http: { port: "2804" }', '1:9', /http\.port: expected a whole number from 0 to 65535, not "2804"/],
     ['http: { max_body: 2000000 }', '1:9', /http\.max_body/],
-    ['http: { address: 0.0.0.0 }', '1:9', /must be a loopback address.*not authenticated/],
-    ['http: { address: localhost }', '1:9', /must be a loopback address/],
-    ['http: { address: 192.0.2.1 }', '1:9', /must be a loopback address/],
+    ['http: { address: localhost }', '1:9', /http\.address: is no IP address: 127\.0\.0\.1 and ::1 are for this host/],
+    ['http: { address: 192.0.2.0/24 }', '1:9', /is no IP address/],
+    ['http: { socket: http.sock }', '1:9', /http\.socket: is no absolute path/],
+    ['http: { token: hunter2hunter2hunter2 }', '1:9', /http\.token: a secret may not stand here/],
+    ['http: { tls: { key: /etc/key } }', '1:16', /http\.tls\.key: a secret may not stand here/],
+    ['http: { rate: { burst: 0 } }', '1:17', /http\.rate\.burst: expected a whole number from 1 to 1000000/],
     ['http: 5', '1:1', /http/],
     ['service: { user: "a b" }', '1:12', /not a name of a user/],
     ['automatic: monitor\nautomatic: enforce', '2:1', /"automatic" stands here twice.*unique/],
@@ -198,7 +231,8 @@ describe('the environment', () => {
     ['FALCODROP_HTTP__PORT', '28O4', /: http\.port: expected a whole number.*not "28O4"$/, /FALCODROP_HTTP__PORT=2804/],
     ['FALCODROP_HTTP__PORT', '', /not an empty text/],
     ['FALCODROP_HTTP__ENABLED', 'yes', /expected true or false, not "yes"/],
-    ['FALCODROP_HTTP__ADDRESS', '0.0.0.0', /loopback/],
+    ['FALCODROP_HTTP__ADDRESS', 'localhost', /is no IP address/],
+    ['FALCODROP_HTTP__TOKEN', 'x', /a secret may not stand in the environment/],
     ['FALCODROP_HTTP__PROT', '1', /names no setting/, /did you mean FALCODROP_HTTP__PORT\?/],
     ['FALCODROP_AUTOMATC', 'x', /names no setting/, /did you mean FALCODROP_AUTOMATIC\?/],
     ['FALCODROP_http__port', '1', /names no setting/, /did you mean FALCODROP_HTTP__PORT\?/],

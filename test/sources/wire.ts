@@ -1,6 +1,7 @@
 /** Raw sockets and the recorded requests, for tests of what goes over the wire. */
 import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
+import { type ConnectionOptions, connect as connectTls } from 'node:tls';
 
 /** Requests with their headers, byte for byte; Content-Length cuts the body off the file's own line ends. */
 export function requests(name: 'http-0.43' | 'sidekick-2.34'): Buffer[] {
@@ -35,8 +36,20 @@ export interface Wire {
   close(): void;
 }
 
-export async function openWire(port: number, host = '127.0.0.1'): Promise<Wire> {
-  const socket = connect({ port, host, noDelay: true });
+export function openWire(port: number, host = '127.0.0.1'): Promise<Wire> {
+  return wireOver(connect({ port, host, noDelay: true }), 'connect');
+}
+
+export function openUnixWire(path: string): Promise<Wire> {
+  return wireOver(connect(path), 'connect');
+}
+
+/** Rejects when the handshake fails; with TLS 1.3 a client hears of its certificate only after it. */
+export function openTlsWire(port: number, options: ConnectionOptions): Promise<Wire> {
+  return wireOver(connectTls({ port, host: '127.0.0.1', ...options }), 'secureConnect');
+}
+
+async function wireOver(socket: Socket, opened: 'connect' | 'secureConnect'): Promise<Wire> {
   let received = '';
   let isOver = false;
   let wake: () => void = () => undefined;
@@ -54,7 +67,7 @@ export async function openWire(port: number, host = '127.0.0.1'): Promise<Wire> 
     });
   });
   await new Promise<void>((resolve, reject) => {
-    socket.once('connect', resolve);
+    socket.once(opened, resolve);
     socket.once('error', reject);
   });
   return {
