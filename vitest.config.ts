@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 /**
- * Three projects. `unit` and `kernel` run two files at a time; `kernel` loads programs and makes namespaces, maps and mounts of
+ * Three projects. `unit` and `kernel` run three files at a time, for many wait for the kernel; `kernel` loads programs and makes namespaces, maps and mounts of
  * its own. `alone` comes after them, one file at a time: it floods or measures, or compares what belongs to the whole machine.
  * A test elsewhere that needs the kernel is named `*.kernel.test.ts`.
  */
@@ -31,7 +31,7 @@ export default defineConfig({
           exclude: kernel,
           env,
           pool: 'forks',
-          maxWorkers: 2,
+          maxWorkers: 3,
           testTimeout: 60_000,
           hookTimeout: 60_000,
           sequence: { groupOrder: 0 },
@@ -43,7 +43,7 @@ export default defineConfig({
           name: 'kernel',
           include: kernel,
           exclude: alone,
-          maxWorkers: 2,
+          maxWorkers: 3,
           sequence: { groupOrder: 0 },
         },
       },
