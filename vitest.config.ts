@@ -2,8 +2,9 @@ import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 /**
- * Three projects. `unit` and `kernel` run three files at a time, for many wait for the kernel; `kernel` loads programs and makes namespaces, maps and mounts of
- * its own. `alone` comes after them, one file at a time: it floods or measures, or compares what belongs to the whole machine.
+ * Three projects. `unit` and `kernel` run three files at a time, for many wait for the kernel; `kernel` loads programs and makes
+ * namespaces, maps and mounts of its own. `alone` comes after them, one file at a time: it floods or measures, or compares what
+ * belongs to the whole machine.
  * A test elsewhere that needs the kernel is named `*.kernel.test.ts`.
  */
 const kernel = ['test/{kernel,native,bpf,e2e}/**/*.test.ts', 'test/**/*.kernel.test.ts'];
