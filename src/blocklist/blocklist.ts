@@ -540,22 +540,13 @@ export class Blocklist {
   #remember(wish: Wish, ends: Ends): void {
     if (this.#told.size >= mostTold) this.#told.clear();
     this.#told.add(claimName(wish));
-    const target = formatPrefix(wish.target);
-    let ofTarget = this.#unsettled.get(target);
-    if (ofTarget === undefined) {
-      ofTarget = new Map();
-      this.#unsettled.set(target, ofTarget);
-    }
-    const claim = `${wish.owner} ${wish.mode}`;
-    const before = ofTarget.get(claim);
-    if (before !== undefined && lastEnd(before.ends) >= lastEnd(ends)) return;
     const event = eventOf(wish, this.#book.now());
     const since = this.#set.now();
-    ofTarget.set(claim, { wish, ends, since, event: { ...event, unlessWithdrawnSince: event.at ?? 0 }, asked: 0 });
+    this.#toSettle({ wish, ends, since, event: { ...event, unlessWithdrawnSince: event.at ?? 0 }, asked: 0 });
   }
 
-  /** To be settled once more; what was wished meanwhile for longer stays. */
-  #remindOf(pending: Pending): void {
+  /** Of one owner's in one mode the longest stays. */
+  #toSettle(pending: Pending): void {
     const { wish, ends } = pending;
     const target = formatPrefix(wish.target);
     const ofTarget = this.#unsettled.get(target) ?? new Map<string, Pending>();
@@ -627,7 +618,7 @@ export class Blocklist {
     const isAsked = this.#book.trouble === null && missing.every(({ asked }) => asked < mostAsked);
     const outcomes = isAsked ? await Promise.race([answer, after(answerMs, null)]) : [];
     if (outcomes === null) {
-      for (const pending of missing) this.#remindOf({ ...pending, asked: pending.asked + 1 });
+      for (const pending of missing) this.#toSettle({ ...pending, asked: pending.asked + 1 });
       return { late: answer };
     }
     for (const [index, { wish, ends }] of missing.entries()) {

@@ -8,7 +8,7 @@ import type { Tls } from '../sources/grpc/connection.ts';
 import type { GrpcPace, GrpcSubscription } from '../sources/grpc/subscription.ts';
 import type { Intake } from '../sources/intake.ts';
 import type { Logger } from './log.ts';
-import { cleanDetails } from './text.ts';
+import { sayTo } from './text.ts';
 
 export interface GrpcOptions {
   readonly config: readonly GrpcConfig[];
@@ -62,7 +62,7 @@ export async function openGrpc({
         intake,
         source: `grpc:${formatFalcoAddress(address)}`,
         longest,
-        say: (level, message, details) => logger[level](cleanDetails(details), message),
+        say: sayTo(logger),
         pace,
       }),
   );

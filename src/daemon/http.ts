@@ -12,7 +12,7 @@ import type { Intake } from '../sources/intake.ts';
 import { describe } from './alerts.ts';
 import { readAuthentication } from './authentication.ts';
 import type { Logger } from './log.ts';
-import { cleanText } from './text.ts';
+import { sayTo } from './text.ts';
 
 export interface HttpOptions {
   readonly config: HttpConfig;
@@ -48,8 +48,7 @@ export async function openHttp({ config, group, environment, intake, notReady, l
       alertsPerSecond: config.rate.alerts,
       burst: config.rate.burst,
     },
-    say: (level: 'info' | 'warn', message: string, details: Readonly<Record<string, unknown>>): void =>
-      logger[level](cleaned(details), message),
+    say: sayTo(logger),
   };
   const sources: HttpSource[] = [];
   const close = async (graceMs: number): Promise<void> => {
@@ -130,10 +129,4 @@ export function pinsReadiness(pinDir: string, now: () => number = () => performa
     }
     return why;
   };
-}
-
-function cleaned(details: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(details).map(([key, value]) => [key, typeof value === 'string' ? cleanText(value, 500) : value]),
-  );
 }

@@ -2,8 +2,9 @@
 import type { JournalConfig } from '../config/config.ts';
 import type { Intake } from '../sources/intake.ts';
 import { Journal, type JournalPace } from '../sources/journal/journal.ts';
-import { feedOf, sayTo } from './lines.ts';
+import { feedOf } from './lines.ts';
 import type { Logger } from './log.ts';
+import { sayTo } from './text.ts';
 
 export interface JournalOptions {
   readonly config: JournalConfig;

@@ -7,7 +7,7 @@ import type { FeedOptions, Say } from '../sources/lines/feed.ts';
 import { Follower, type Pace } from '../sources/lines/follow.ts';
 import { readFileOnce, readStream, type StreamSource } from '../sources/lines/stream.ts';
 import type { Logger } from './log.ts';
-import { cleanDetails } from './text.ts';
+import { sayTo } from './text.ts';
 
 export interface LinesOptions {
   readonly config: LinesConfig;
@@ -115,9 +115,4 @@ export function feedOf(
       unsaid = 0;
     },
   };
-}
-
-/** Texts in it are others'. */
-export function sayTo(logger: Logger): Say {
-  return (level, message, details) => logger[level](cleanDetails(details), message);
 }

@@ -3,6 +3,9 @@
  * controls (U+009B begins an escape sequence), line separators, and format characters (bidirectional marks and overrides,
  * zero width, tags) pass through it, so they are made visible here.
  */
+import type { Say } from '../sources/lines/feed.ts';
+import type { Logger } from './log.ts';
+
 const hidden = /[\u007f-\u009f\p{Cf}\p{Co}\p{Zl}\p{Zp}]/gu;
 
 /** At most `longest` UTF-16 units, then an ellipsis. */
@@ -15,8 +18,12 @@ export function cleanText(text: string, longest: number): string {
   );
 }
 
-/** Texts among what a line of the log says. */
-export function cleanDetails(details: Readonly<Record<string, unknown>>): Record<string, unknown> {
+/** What a source says, into the log; texts in it are others'. */
+export function sayTo(logger: Logger): Say {
+  return (level, message, details) => logger[level](cleanDetails(details), message);
+}
+
+function cleanDetails(details: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(details).map(([key, value]) => [key, typeof value === 'string' ? cleanText(value, 500) : value]),
   );
