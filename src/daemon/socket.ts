@@ -7,11 +7,11 @@
  * counted, and told with `{"lost": n}` as soon as the client reads again. `{"error": {…}}` is the last line of who asked for
  * something that can not be; `{"end": "stopping"}` that of a daemon that stops.
  */
-import { chmodSync, lstatSync, renameSync, rmSync } from 'node:fs';
-import { connect, createServer, type Server, type Socket } from 'node:net';
-import { dirname, join } from 'node:path';
+import { createServer, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { type ErrorCode, FalcodropError } from '../errors.ts';
 import { harmlessJson } from '../observe/text.ts';
+import { listenUnix } from '../sources/unix-socket.ts';
 
 export const socketName = 'run.sock';
 
@@ -47,28 +47,12 @@ export interface DaemonSocket {
 
 export const socketLimits: SocketLimits = { clients: 32, request: 4096, requestWithin: 5_000, buffer: 256 * 1024 };
 
-/** `sun_path` of sockaddr_un has 108 bytes, the last one NUL; libuv would cut a longer one off. */
-const longestPath = 107;
-
-/**
- * Bound under another name, given its mode and renamed into place: nobody meets it half made, and what a killed daemon left is
- * replaced. Throws `listen_failed` when a daemon answers there, or something else lies there; else what the system says.
- */
+/** Rejects with `listen_failed`, as {@link listenUnix} does. */
 export async function serveSocket(
   path: string,
   verbs: Readonly<Record<string, SocketVerb>>,
   limits: SocketLimits = socketLimits,
 ): Promise<DaemonSocket> {
-  const fresh = join(dirname(path), `.${socketName}.${process.pid}`);
-  if (Buffer.byteLength(fresh) > longestPath) {
-    throw new FalcodropError(
-      'listen_failed',
-      `${fresh} is too long for the name of a socket (${longestPath} bytes)`,
-      'let FALCODROP_STATE_DIR name a shorter one',
-    );
-  }
-  await requirePlace(path);
-  rmSync(fresh, { force: true });
   const clients = new Set<ClientOnSocket>();
   const server = createServer((socket) => {
     const client = new ClientOnSocket(socket, limits, verbs);
@@ -78,59 +62,17 @@ export async function serveSocket(
   });
   // Those beyond the limit are told so before they are let go.
   server.maxConnections = 2 * limits.clients;
-  await listen(server, fresh);
-  let ino: number;
-  try {
-    chmodSync(fresh, 0o660);
-    ({ ino } = lstatSync(fresh));
-    renameSync(fresh, path);
-  } catch (error) {
-    server.close();
-    rmSync(fresh, { force: true });
-    throw error;
-  }
+  // The state directory is the service's: root's daemon and the service's follow each other there.
+  const remove = await listenUnix(server, { path, gid: null, replacesOthers: true, setting: 'FALCODROP_STATE_DIR' });
   return {
     path,
     close: async () => {
-      if (lstatSync(path, { throwIfNoEntry: false })?.ino === ino) rmSync(path, { force: true });
+      remove();
       const closed = new Promise((resolve) => server.close(resolve));
       for (const client of clients) client.stop();
       await closed;
     },
   };
-}
-
-/** Nothing, or a socket that nobody listens at. */
-async function requirePlace(path: string): Promise<void> {
-  const status = lstatSync(path, { throwIfNoEntry: false });
-  if (status === undefined) return;
-  if (!status.isSocket()) throw new FalcodropError('listen_failed', `${path} is there, and no socket`, 'remove it');
-  if (!(await isAnswered(path))) return;
-  throw new FalcodropError('listen_failed', `another daemon answers at ${path}`, 'one is enough: stop that one');
-}
-
-/** Whether somebody accepts connections there. */
-export function isAnswered(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => resolve(false));
-  });
-}
-
-function listen(server: Server, path: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(path, () => {
-      server.off('error', reject);
-      // of accept(): too many open files, for a while
-      server.on('error', () => undefined);
-      resolve();
-    });
-  });
 }
 
 /** From its connection to its end. */

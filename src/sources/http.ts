@@ -23,7 +23,7 @@ import { Complaints } from './http/complaints.ts';
 import { type BodyShape, elementsOf, shapeOf } from './http/elements.ts';
 import { inflate } from './http/inflate.ts';
 import { type HttpLimits, httpLimits } from './http/limits.ts';
-import { listenTcp, listenUnix, type TcpPlace, type UnixPlace } from './http/place.ts';
+import { listenTcp, type TcpPlace } from './http/place.ts';
 import { Rate } from './http/rate.ts';
 import { Slots } from './http/slots.ts';
 import { overloaded, type Reply, replyToOne, Tally } from './http/tally.ts';
@@ -31,6 +31,7 @@ import { requireTls, secureOptions, type TlsMaterial } from './http/tls.ts';
 import { nextRound, Turns } from './http/turns.ts';
 import type { Intake, Pushed } from './intake.ts';
 import type { Say } from './lines/feed.ts';
+import { listenUnix } from './unix-socket.ts';
 
 export { type HttpLimits, httpLimits } from './http/limits.ts';
 
@@ -49,7 +50,7 @@ interface Common extends Partial<HttpAuthentication> {
 }
 
 /** A unix socket asks for no secret and speaks no TLS: who may open it may send. */
-export type HttpOptions = Common & (TcpPlace | UnixPlace);
+export type HttpOptions = Common & (TcpPlace | { readonly socket: string; readonly gid: number | null });
 
 /** What never was an alert, since the start; all others the intake counts. */
 export interface HttpCounts {
@@ -392,7 +393,8 @@ export async function serveHttp(options: HttpOptions): Promise<HttpSource> {
   });
 
   let removeSocket = (): void => undefined;
-  if (isUnix) removeSocket = await listenUnix(server, options);
+  if (isUnix)
+    removeSocket = await listenUnix(server, { path: options.socket, gid: options.gid, setting: 'http.socket' });
   else await listenTcp(server, options);
   const bound = server.address() as AddressInfo | string;
   return {

@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { askDaemon } from '../../src/daemon/ask.ts';
-import { type Client, type DaemonSocket, isAnswered, serveSocket, socketPath } from '../../src/daemon/socket.ts';
+import { type Client, type DaemonSocket, serveSocket, socketPath } from '../../src/daemon/socket.ts';
 import { FalcodropError } from '../../src/errors.ts';
+import { isAnswered } from '../../src/sources/unix-socket.ts';
 
 const limits = { clients: 3, request: 256, requestWithin: 60_000, buffer: 64 * 1024 };
 
