@@ -8,7 +8,7 @@ import { defineConfig } from 'vitest/config';
  * A test elsewhere that needs the kernel is named `*.kernel.test.ts`.
  */
 const kernel = ['test/{kernel,native,bpf,e2e}/**/*.test.ts', 'test/**/*.kernel.test.ts'];
-const alone = ['test/e2e/{gap,reboot,soak,traffic}.test.ts', 'test/native/netlink.test.ts'];
+const alone = ['test/e2e/{gap,reboot,traffic}.test.ts', 'test/native/netlink.test.ts'];
 
 /** Node of a test's processes keeps what it compiled (and stripped of types): hundreds of them start in a run. */
 const env = { NODE_COMPILE_CACHE: fileURLToPath(new URL('build/compile-cache', import.meta.url)) };

@@ -59,6 +59,11 @@ function adoptable(claims: Claims, owner: ModelOwner, latest: number): Claims {
 /** It may be there, or not any more. */
 const unsure = ({ latest }: Range): Range => ({ earliest: 0, latest });
 
+/** Each may be there, or not any more. */
+export function unsureOf(claims: Claims): Claims {
+  return Object.fromEntries(owners.map((owner) => [owner, unsure(claims[owner])])) as Claims;
+}
+
 /** With all owners withdrawn nobody's is left; with some of them `someone`'s may have been theirs. */
 export function withdrawn(claims: Claims, whose: readonly ModelOwner[], isAcknowledged: boolean): Claims {
   const ended = whose.map((owner) => [owner, isAcknowledged ? none : unsure(claims[owner])]);

@@ -632,7 +632,10 @@ class Soak {
 
   #harm({ harm }: Damage, sealed: number): void {
     for (const state of this.#states.values()) {
-      const { claims, past, lastWithdrawal } = state;
+      const { past, lastWithdrawal, isLoose } = state;
+      // What the maps let pass for a while, in a need, was in the ledger alone.
+      const claims =
+        isLoose && (harm === 'rebuilt' || harm === 'altered') ? model.unsureOf(state.claims) : state.claims;
       const forEver = { earliest: 0, latest: Number.POSITIVE_INFINITY };
       if (harm === 'rebuilt') state.claims = model.rebuilt(claims);
       else if (harm === 'rolled back') {

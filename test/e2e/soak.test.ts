@@ -106,6 +106,11 @@ describe('the model', () => {
       [false, false],
     ],
     [
+      "a feed's block that an unblock paused, when the ledger was begun anew before it was told",
+      model.rebuilt(model.unsureOf(model.withdrawn(byFeed, ['hand', 'policy'], false))),
+      [false, false],
+    ],
+    [
       'an unblock of all when nobody knows whose the block was',
       model.withdrawn(model.rebuilt(byFeed), model.owners, true),
       [false, true],
