@@ -73,7 +73,8 @@ function cellsOf({ name, lastAlert, report }: Shown, nowMs: number): string[] {
   const { state, isSilent, sinceMs, lastMinute, lag, counts } = report;
   return [
     name,
-    isSilent ? 'silent' : state,
+    // What keeps it from taking alerts tells more.
+    isSilent && state !== 'failed' && state !== 'waiting' ? 'silent' : state,
     ago(sinceMs, nowMs),
     amount(lastMinute),
     lag === null ? '-' : `${amount(lag.amount)}${lag.unit === 'bytes' ? 'B' : ''}`,

@@ -190,8 +190,9 @@ async function walk(call: Call, given: Walk): Promise<void> {
       {
         timeoutMs,
         send: async () => {
+          const atMs = clock.now();
           await sender.send(alert, report);
-          await steps.add('sent', clock.now(), report.place);
+          await steps.add('sent', atMs, report.place);
         },
         onDecided: look,
       },
@@ -477,8 +478,9 @@ async function throughFalco(call: Call, timeoutMs: number): Promise<void> {
       {
         timeoutMs,
         send: async () => {
+          const atMs = clock.now();
           await knock(local, port);
-          await steps.add('sent', clock.now(), listener === null ? 'somebody else listens there' : null);
+          await steps.add('sent', atMs, listener === null ? 'somebody else listens there' : null);
         },
       },
     );

@@ -4,21 +4,9 @@
  */
 import { spawn } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import {
-  accessSync,
-  closeSync,
-  constants,
-  fstatSync,
-  mkdtempSync,
-  openSync,
-  readSync,
-  rmSync,
-  symlinkSync,
-  writeSync,
-} from 'node:fs';
+import { accessSync, closeSync, constants, fstatSync, openSync, readSync, writeSync } from 'node:fs';
 import { type RequestOptions, request } from 'node:http';
 import { request as tlsRequest } from 'node:https';
-import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import type { Config, JournalConfig } from '../config/config.ts';
@@ -265,9 +253,12 @@ function intoFile(path: string): Sender {
   };
 }
 
+/** Calls itself falco, as any process may, and says the lines from stdin as they are. */
+const asFalco = 'echo falco > /proc/$$/comm; while IFS= read -r line; do printf "%s\\n" "$line"; done';
+
 /**
- * journald writes down who sends: `_COMM` and `_UID` are its own words. A process takes its name from the file it is started by,
- * so systemd-cat under the name `falco`, root's, is taken where `_COMM=falco _UID=0` is.
+ * journald writes down who sends: `_COMM` and `_UID` are its own words, of /proc/PID when the first line comes. systemd-cat
+ * becomes the command it is given, and a shell of root's under the name of falco is taken where `_COMM=falco _UID=0` is.
  */
 function intoJournal(call: Call, { matches, directory }: JournalConfig): Sender {
   const shown = new Set(['_COMM=falco', '_UID=0']);
@@ -293,12 +284,10 @@ function intoJournal(call: Call, { matches, directory }: JournalConfig): Sender 
   }
   const program = inPath('systemd-cat', call.environment);
   if (program === null) throw notSent('there is no systemd-cat in PATH', 'it comes with systemd');
-  const place = mkdtempSync(join(tmpdir(), 'falcodrop-'));
-  const name = join(place, 'falco');
   let trouble: string | null = null;
-  symlinkSync(program, name);
-  const child = spawn(name, ['--level-prefix=no'], { stdio: ['pipe', 'ignore', 'ignore'] });
-  const gone = (): void => rmSync(place, { recursive: true, force: true });
+  const child = spawn(program, ['--level-prefix=no', '/bin/sh', '-c', asFalco], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+  });
   child.on('error', (error) => {
     trouble = `systemd-cat: ${error.message}`;
   });
@@ -316,7 +305,6 @@ function intoJournal(call: Call, { matches, directory }: JournalConfig): Sender 
     close: () => {
       child.stdin.end();
       child.unref();
-      gone();
     },
   };
 }
