@@ -408,12 +408,15 @@ function decisionText({ verdict, reason, detail, applied, seconds, policy }: Dec
   return `${applied ?? 'nothing'} for ${seconds ?? 0} s, by policy ${policy ?? 'none'}`;
 }
 
-function notDecided({ verdict, reason, detail, outcome }: Decided): FalcodropError {
+function notDecided(
+  { verdict, reason, detail, outcome }: Decided,
+  hints: Readonly<Record<string, string>> = ways,
+): FalcodropError {
   const what = verdict === 'block' ? `the daemon could not do it (${outcome ?? 'nothing'})` : `${reason}: ${detail}`;
   return new FalcodropError(
     'test_not_decided',
     `received, and not acted on: ${clean(what, 400)}`,
-    ways[reason] ?? 'the daemon’s log tells more',
+    hints[reason] ?? 'the daemon’s log tells more',
   );
 }
 
@@ -421,6 +424,11 @@ const ways: Readonly<Record<string, string>> = {
   other_host: `this host is called ${hostname()}, and the daemon does not know it: host_aliases`,
   stale: 'the daemon sees another time, or the alert waited: falcodrop sources tells of a lag',
   future: 'the daemon sees another time than this command',
+};
+
+const falcoWays: Readonly<Record<string, string>> = {
+  ...ways,
+  other_host: 'Falco calls this host by a name that the daemon does not know, in a container by its id: host_aliases',
 };
 
 /** What the counters say of it, where it was sent and never judged. */
@@ -501,7 +509,7 @@ async function throughFalco(call: Call, timeoutMs: number): Promise<void> {
         'the same alert counts once: the way that is quicker has it',
       );
     }
-    if (told.decided.reason !== 'own_address') throw notDecided(told.decided);
+    if (told.decided.reason !== 'own_address') throw notDecided(told.decided, falcoWays);
     passed = true;
   } finally {
     listener?.close();

@@ -1,14 +1,6 @@
 /** `falcodrop sources` and `falcodrop test-alert` with a real daemon on real maps. */
 import type { ChildProcess } from 'node:child_process';
-import {
-  appendFileSync,
-  chmodSync,
-  chownSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  writeFileSync,
-} from 'node:fs';
+import { appendFileSync, chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -574,12 +566,12 @@ exec "$@" >&"\${W[1]}"`,
 
 describe('test-alert --through-falco', () => {
   /** What Falco does with our rule: it sees an accept on a canary port and posts its alert. */
-  const standIn = (place: string, rule = 'Connection to Canary Port') => {
+  const standIn = (place: string, hostname = 'edge') => {
     const text = `import { createServer } from 'node:net';
 createServer(async (socket) => {
   const name = '127.0.0.1:' + socket.remotePort + '->127.0.0.1:' + socket.localPort;
   const fields = { 'evt.type': 'accept4', 'fd.type': 'ipv4', 'fd.l4proto': 'tcp', 'fd.name': name };
-  const alert = { time: new Date().toISOString(), rule: '${rule}', priority: 'Warning', source: 'syscall', hostname: 'edge', output: '', output_fields: fields };
+  const alert = { time: new Date().toISOString(), rule: 'Connection to Canary Port', priority: 'Warning', source: 'syscall', hostname: '${hostname}', output: '', output_fields: fields };
   await fetch('${place}', { method: 'POST', body: JSON.stringify(alert) });
   socket.end();
 }).listen(2323, '127.0.0.1', () => console.log('listening'));`;
@@ -614,6 +606,14 @@ createServer(async (socket) => {
     } finally {
       falco.kill('SIGKILL');
       await ended(falco);
+    }
+    const contained = standIn(place, '0123456789ab');
+    await new Promise((resolve) => contained.stdout?.once('data', resolve));
+    try {
+      expect(failed('test_not_decided', ['--through-falco']).error.hint).toContain('in a container by its id');
+    } finally {
+      contained.kill('SIGKILL');
+      await ended(contained);
     }
     await run.stop();
   });
