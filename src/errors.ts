@@ -16,6 +16,7 @@ export const exitStatusOf = {
   question_without_terminal: 2,
   config_invalid: 2,
   bundle_invalid: 2,
+  source_read_only: 2,
   // refused by the guard
   refused: 3,
   allow_wide: 3,
@@ -27,6 +28,8 @@ export const exitStatusOf = {
   nothing_pending: 4,
   confirm_late: 4,
   falco_missing: 4,
+  daemon_absent: 4,
+  source_missing: 4,
   // not permitted
   not_permitted: 5,
   // failed
@@ -59,6 +62,12 @@ export const exitStatusOf = {
   authentication_missing: 1,
   tls_invalid: 1,
   body_not_alert: 1,
+  test_not_sent: 1,
+  test_not_received: 1,
+  test_not_decided: 1,
+  test_not_in_map: 1,
+  test_not_recorded: 1,
+  test_not_withdrawn: 1,
   falco_config: 1,
   falco_unfit: 1,
   falco_unsafe_path: 1,

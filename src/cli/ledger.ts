@@ -46,7 +46,8 @@ export function becomeOwner(call: Call): Service {
   return service;
 }
 
-function serviceOf(call: Call, stateDir: string): Service {
+/** Whom the maps, or else the ledger, belong to. */
+export function serviceOf(call: Call, stateDir: string): Service {
   try {
     return ownerOfPins(pinDirOf(call.environment));
   } catch (error) {

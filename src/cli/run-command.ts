@@ -14,6 +14,8 @@ const load: Readonly<Record<VerbName, () => Promise<(call: Call) => Promise<void
   check: async () => (await import('./check.ts')).checkConfig,
   attach: async () => (await import('./attach.ts')).attachInterfaces,
   detach: async () => (await import('./detach.ts')).detachInterfaces,
+  sources: async () => (await import('./sources.ts')).showSources,
+  'test-alert': async () => (await import('./test-alert.ts')).testAlert,
   status: async () => (await import('./status.ts')).showStatus,
   block: async () => (await import('./block.ts')).blockTargets,
   unblock: async () => (await import('./unblock.ts')).unblockTargets,

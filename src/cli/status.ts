@@ -1,4 +1,5 @@
 /** `falcodrop status` */
+import type { SourceReport } from '../daemon/sources.ts';
 import { FalcodropError } from '../errors.ts';
 import { readDumps } from '../host/carrier.ts';
 import type { Attachment } from '../kernel/attach.ts';
@@ -7,7 +8,7 @@ import { type ModeNow, modeNow, wentBack } from '../kernel/mode.ts';
 import { objectDigest } from '../kernel/object.ts';
 import { pinDirOf } from '../kernel/pins.ts';
 import { blockMapNames, PinnedSet } from '../kernel/set.ts';
-import type { Call } from './call.ts';
+import { type Call, stateDirOf } from './call.ts';
 import { attachedHere, modeText } from './circumstance.ts';
 import { type Coverage, coverage } from './coverage.ts';
 import { amount } from './output/amount.ts';
@@ -16,6 +17,8 @@ import { paint } from './output/colour.ts';
 import { endAt, wholeSeconds } from './output/entry.ts';
 import { roughly } from './output/moment.ts';
 import { table } from './output/table.ts';
+import { askSources, becomeReader } from './source-reports.ts';
+import { silenceOf } from './sources.ts';
 
 interface MapFill {
   readonly map: string;
@@ -40,6 +43,8 @@ export async function showStatus(call: Call): Promise<void> {
   const covered = coverage(readDumps(), new Set(attached.map(({ ifindex }) => ifindex)));
   const digest = installedDigest();
   const nowMs = clock.now();
+  // All that wants root is read.
+  const sources = await readSources(call);
 
   if (answer.json) {
     answer.object({
@@ -60,6 +65,14 @@ export async function showStatus(call: Call): Promise<void> {
         counters: Object.fromEntries(countKinds.map((kind) => [kind.toLowerCase(), counts[kind]])),
       })),
       coverage: covered.map(({ name, ...rest }) => ({ interface: name, ...rest })),
+      sources:
+        sources?.map(({ name, state, isSilent, silentMs, usualSilenceMs }) => ({
+          source: name,
+          state,
+          silent: isSilent,
+          silent_seconds: silentMs === null ? null : Math.round(silentMs / 1000),
+          usual_silence_seconds: usualSilenceMs === null ? null : Math.round(usualSilenceMs / 1000),
+        })) ?? null,
     });
     return;
   }
@@ -69,8 +82,32 @@ export async function showStatus(call: Call): Promise<void> {
   answer.line(`object    ${digest ?? 'not built'}`);
   const attachedText = attached.map((one) => `${clean(one.name)} (${one.mode})`).join(', ');
   answer.line(`attached  ${attachedText === '' ? 'nothing' : attachedText}`);
+  if (sources !== null) describeSources(call, sources);
   if (pinned !== null) describePinned(call, pinned);
   describeCoverage(call, covered);
+}
+
+/** All else is told without a daemon. */
+const patienceMs = 1_000;
+
+/** Null: no daemon answers, or not to this user. */
+async function readSources(call: Call): Promise<SourceReport[] | null> {
+  becomeReader(call);
+  try {
+    return await askSources(stateDirOf(call.environment), patienceMs);
+  } catch (error) {
+    if (error instanceof FalcodropError) return null;
+    throw error;
+  }
+}
+
+function describeSources({ answer }: Call, sources: readonly SourceReport[]): void {
+  const text = sources.map(({ name, state }) => `${clean(name, 80)} (${clean(state, 20)})`).join(', ');
+  answer.line(`sources   ${text === '' ? 'none' : text}`);
+  for (const source of sources) {
+    const silence = silenceOf(source);
+    if (silence !== null) answer.line(`warning   ${silence}: falcodrop sources, falcodrop test-alert`);
+  }
 }
 
 function modeLine({ mode, wentBack: back }: Pinned, nowMs: number): string {

@@ -136,6 +136,44 @@ Examples:
     details:
       'Coverage: whether packets to each interface with a global address or a default route meet the XDP program.',
   },
+  sources: {
+    operands: '',
+    summary: 'the ways alerts come in by: state, rate, lag, last alert, last error',
+    options: [],
+    details: `A line a source, as the running daemon tells of it; below what was not taken, and what went wrong last. FOR: how long it
+is in that state; /MIN: received in the last minute; LAG: what is there and was not read yet; LAST: how long ago
+the last alert came. "silent": for longer than its own habit (docs/sources.md). Without a daemon it tells of the
+last alerts that the last one saw, and ends with 4.
+
+Examples:
+  falcodrop sources
+  falcodrop sources --json`,
+  },
+  'test-alert': {
+    operands: '',
+    summary: 'a harmless alert, to see that the whole way works',
+    options: [
+      { flags: '--source <name>', text: 'through this one of "falcodrop sources" (default: the first that takes one)' },
+      { flags: '--through-falco', text: 'a connection to a canary port instead, of which Falco makes an alert' },
+      { flags: '--port <port>', text: 'that canary port (default 2323)' },
+      { flags: '--timeout <duration>', text: 'how long the alert may take (default 10s)' },
+      { flags: '--cert <file>', text: 'what to show where HTTP asks for a certificate of a client' },
+      { flags: '--key <file>', text: 'its private key' },
+    ],
+    details: `Sends an alert of the rule "Falcodrop Test Alert" about a documentation address that nobody has blocked, the way that
+others come: over HTTP with its secrets, as a line of the file, as an entry of the journal (root). It is judged as any
+alert, and makes a claim that only counts and ends within 10 s, whatever the configuration says; it is withdrawn as
+soon as it was seen. Every step is told with its time: sent, received, decided, in the map, recorded, withdrawn. Ends
+with 0, or with an error that names the step that failed (test_not_…) and the way out. In a timer: exit status and stderr.
+
+A source that is asked (gRPC) takes no alerts from others: --through-falco. There the client is this host, which is never
+blocked; that the guard refuses it is how it ends well.
+
+Examples:
+  falcodrop test-alert
+  falcodrop test-alert --source file:/var/log/falco/events.json
+  falcodrop test-alert --through-falco`,
+  },
   block: {
     operands: '<target...>',
     summary: 'drop what comes from addresses or prefixes',
@@ -504,6 +542,7 @@ export const otherWords: Readonly<Record<string, VerbName>> = {
   panic: 'mode',
   whitelist: 'allow',
   permit: 'allow',
+  test: 'test-alert',
   start: 'run',
   daemon: 'run',
 };

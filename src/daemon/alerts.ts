@@ -36,6 +36,8 @@ export interface AlertOptions {
   readonly clock: Clock;
   /** Called after an entry was written that is not acknowledged yet. */
   readonly onWritten: () => void;
+  /** Told of every decision, in the same turn. */
+  readonly onDecided?: (arrival: Arrival, decision: Decision, outcome: Outcome) => void;
 }
 
 export interface Alerts {
@@ -57,7 +59,8 @@ const longest = { rule: 128, detail: 300, hostname: 64 };
  */
 const often = { refusal: 1, error: 1, again: 100 };
 
-export function openAlerts({ facts, rules, state, blocklist, logger, clock, onWritten }: AlertOptions): Alerts {
+export function openAlerts(options: AlertOptions): Alerts {
+  const { facts, rules, state, blocklist, logger, clock, onWritten, onDecided } = options;
   const counts = { judged: 0, blocked: 0, refused: 0, ignored: 0, failed: 0, errors: 0 };
   const repeats = new Repeats();
   // Apart, so that a flood of offenders cannot push the one line about a full map out.
@@ -130,6 +133,7 @@ export function openAlerts({ facts, rules, state, blocklist, logger, clock, onWr
         if (decision.verdict === 'refuse') counts.refused++;
         if (decision.verdict === 'ignore') counts.ignored++;
         say(arrival, decision, outcome, doneNs);
+        onDecided?.(arrival, decision, outcome);
         return decision.reason;
       } catch (error) {
         counts.errors++;

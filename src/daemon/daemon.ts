@@ -22,8 +22,10 @@ import { type Log, type Logger, openLog } from './log.ts';
 import { notify } from './notify.ts';
 import { openRelay } from './relay.ts';
 import { watchShed } from './shed.ts';
+import { noSources, openSources } from './sources.ts';
 import { cleanText } from './text.ts';
 import { warmUp } from './warm.ts';
+import { openWitness } from './witness.ts';
 
 export type DaemonBlocklist = Pick<Blocklist, 'blockAtOnce' | 'holds' | 'settle' | 'reap' | 'limitsPorts' | 'close'>;
 
@@ -107,8 +109,6 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       () => intake.waiting > 0,
       (error) => say(error, 'blocks not verified yet'),
     );
-    if (open === undefined && !isBrief) closers.push(openRelay({ pinDir, stateDir: options.stateDir, logger }).close);
-
     // A file of its own in the bundle, for it is also what the thread runs.
     const { watchHost } = await import('../host/watch.ts');
     const host = watchHost({
@@ -123,8 +123,10 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     if (!isBrief) await warmUp(config, host.facts());
 
     const judging = { facts: host.facts, rules: config.rules, state: { automatic: config.automatic }, blocklist };
+    const witness = openWitness({ clock: wallClock, durable: () => settling.now() });
     const alerts = openAlerts({
       ...judging,
+      onDecided: witness.decided,
       logger,
       clock: wallClock,
       onWritten: settling.soon,
@@ -133,6 +135,13 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     const intake = new Intake(alerts.take, intakeLimits, { glance: openGlance(judging) });
     const shedding = watchShed(intake, logger);
     closers.push(shedding.stop);
+    const kept = isBrief ? null : await openSources({ intake, stateDir: options.stateDir, logger, clock: wallClock });
+    const add = kept?.add ?? noSources;
+    closers.push(() => kept?.abandon());
+    if (open === undefined && kept !== null) {
+      const verbs = { sources: kept.verb, watch_alert: witness.verb };
+      closers.push(openRelay({ pinDir, stateDir: options.stateDir, logger, verbs }).close);
+    }
 
     const { remote, fleetHosts } = config.http;
     if (config.http.enabled) intake.register({ name: 'http', remote, fleetHosts });
@@ -144,6 +153,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       intake,
       notReady: open === undefined ? pinsReadiness(pinDir) : () => null,
       logger,
+      add,
     });
     http = served;
     closers.push(() => served.close(0));
@@ -160,6 +170,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       durable,
       logger,
       stdin: () => options.stdin ?? process.stdin,
+      add,
     });
     closers.push(lines.abandon);
     const grpc = await openGrpc({
@@ -168,6 +179,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       intake,
       logger,
       environment: options.environment ?? process.env,
+      add,
     });
     closers.push(grpc.stop);
     const journal = await openJournal({
@@ -178,6 +190,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       stateDir: options.stateDir,
       durable,
       logger,
+      add,
     });
     closers.push(() => journal?.abandon());
     const hasLines = config.lines.stdin || config.lines.files.length > 0;
@@ -228,7 +241,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       await Promise.race([settled, ...(book === null ? [] : [book.troubled()])]);
       await book?.close();
       isDurable = await settled;
-      await Promise.all([lines.close(), journal?.close()]);
+      await Promise.all([lines.close(), journal?.close(), kept?.close()]);
     });
     if (!isDone) logger.warn({ waiting: intake.waiting }, 'stopped before all was done');
     const trouble = book?.trouble ?? null;

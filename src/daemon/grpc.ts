@@ -8,6 +8,7 @@ import type { Tls } from '../sources/grpc/connection.ts';
 import type { GrpcPace, GrpcSubscription } from '../sources/grpc/subscription.ts';
 import type { Intake } from '../sources/intake.ts';
 import type { Logger } from './log.ts';
+import { type AddSource, noSources } from './sources.ts';
 import { sayTo } from './text.ts';
 
 export interface GrpcOptions {
@@ -19,6 +20,8 @@ export interface GrpcOptions {
   /** For credentials. */
   readonly environment: NodeJS.ProcessEnv;
   readonly pace?: Partial<GrpcPace>;
+  /** Where each source says how it is. */
+  readonly add?: AddSource;
 }
 
 export interface Grpc {
@@ -39,6 +42,7 @@ export async function openGrpc({
   logger,
   environment,
   pace = {},
+  add = noSources,
 }: GrpcOptions): Promise<Grpc> {
   const wanted = config.filter(({ enabled }) => enabled);
   if (wanted.length === 0) return { stop: async () => undefined };
@@ -54,18 +58,21 @@ export async function openGrpc({
     }
     return { ca: authority.text, cert: own.text, key: ownKey, name };
   };
-  const subscriptions = wanted.map(
-    ({ address, tls }): GrpcSubscription =>
-      new GrpcSubscription({
-        address,
-        readTls: tls === null ? null : () => aboutTls(() => readTls(tls)),
-        intake,
-        source: `grpc:${formatFalcoAddress(address)}`,
-        longest,
-        say: sayTo(logger),
-        pace,
-      }),
-  );
+  const subscriptions = wanted.map(({ address, tls }): GrpcSubscription => {
+    const place = formatFalcoAddress(address);
+    const standing = add({ name: `grpc:${place}`, kind: 'grpc' });
+    standing.at(place);
+    return new GrpcSubscription({
+      address,
+      readTls: tls === null ? null : () => aboutTls(() => readTls(tls)),
+      intake,
+      source: `grpc:${place}`,
+      longest,
+      say: standing.hears(sayTo(logger)),
+      standing,
+      pace,
+    });
+  });
   for (const subscription of subscriptions) subscription.start();
   return {
     stop: async () => {

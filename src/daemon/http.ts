@@ -12,6 +12,7 @@ import type { Intake } from '../sources/intake.ts';
 import { describe } from './alerts.ts';
 import { readAuthentication } from './authentication.ts';
 import type { Logger } from './log.ts';
+import { type AddSource, noSources } from './sources.ts';
 import { sayTo } from './text.ts';
 
 export interface HttpOptions {
@@ -22,6 +23,8 @@ export interface HttpOptions {
   readonly intake: Pick<Intake, 'push' | 'countBad'>;
   readonly notReady: () => string | null;
   readonly logger: Logger;
+  /** Where each listener says how it is. */
+  readonly add?: AddSource;
 }
 
 export interface Http {
@@ -38,7 +41,9 @@ export function listens({ enabled, socket }: HttpConfig): boolean {
 }
 
 /** Rejects with `listen_failed`, and what {@link readAuthentication} throws; nothing is open then. */
-export async function openHttp({ config, group, environment, intake, notReady, logger }: HttpOptions): Promise<Http> {
+export async function openHttp(options: HttpOptions): Promise<Http> {
+  const { config, group, environment, intake, notReady, logger, add = noSources } = options;
+  const say = sayTo(logger);
   const common = {
     intake,
     notReady,
@@ -48,7 +53,6 @@ export async function openHttp({ config, group, environment, intake, notReady, l
       alertsPerSecond: config.rate.alerts,
       burst: config.rate.burst,
     },
-    say: sayTo(logger),
   };
   const sources: HttpSource[] = [];
   const close = async (graceMs: number): Promise<void> => {
@@ -58,15 +62,21 @@ export async function openHttp({ config, group, environment, intake, notReady, l
     if (config.enabled) {
       const authentication = readAuthentication(config, environment);
       const { address, port } = config;
-      const source = await serveHttp({ address, port, ...authentication, ...common });
+      const standing = add({ name: 'http', kind: 'http' });
+      const source = await serveHttp({ address, port, ...authentication, ...common, say: standing.hears(say) });
       sources.push(source);
+      standing.at(placeOf(source, authentication));
+      standing.is('listening');
       logger.info({ address: source.address, port: source.port, ...spoken(authentication) }, 'listening');
       warnOf(config.address, authentication, logger);
     }
     if (config.socket !== null) {
       const gid = readAccountId(group, '/etc/group');
       // The own group's members are taken where the named one is not there, as `attach` does with the maps.
-      sources.push(await serveHttp({ socket: config.socket, gid, ...common }));
+      const standing = add({ name: 'http:unix', kind: 'unix' });
+      sources.push(await serveHttp({ socket: config.socket, gid, ...common, say: standing.hears(say) }));
+      standing.at(config.socket);
+      standing.is('listening');
       logger.info({ socket: config.socket }, 'listening on a socket');
     }
   } catch (error) {
@@ -87,6 +97,11 @@ export async function openHttp({ config, group, environment, intake, notReady, l
     },
     counts: () => Object.fromEntries(sources.map((source) => [source.name, source.counts()])),
   };
+}
+
+/** As senders on this host name it, but for a secret path. */
+function placeOf({ address, port }: HttpSource, { tls }: HttpAuthentication): string {
+  return `${tls === null ? 'http' : 'https'}://${address.includes(':') ? `[${address}]` : address}:${port}`;
 }
 
 /** For the log: what is asked of senders, and nothing of it. */

@@ -4,6 +4,7 @@ import type { Intake } from '../sources/intake.ts';
 import { Journal, type JournalPace } from '../sources/journal/journal.ts';
 import { feedOf } from './lines.ts';
 import type { Logger } from './log.ts';
+import { type AddSource, noSources } from './sources.ts';
 import { sayTo } from './text.ts';
 
 export interface JournalOptions {
@@ -19,15 +20,20 @@ export interface JournalOptions {
   readonly durable: () => Promise<boolean>;
   readonly logger: Logger;
   readonly pace?: Partial<JournalPace>;
+  /** Where it says how it is. */
+  readonly add?: AddSource;
 }
 
 /** Resolves when journalctl runs; null when the journal is not to be read. Rejects with `journal_unavailable`. */
 export async function openJournal(options: JournalOptions): Promise<Journal | null> {
-  const { config, maxAlertAgeSeconds, logger, stateDir, durable, pace = {} } = options;
+  const { config, maxAlertAgeSeconds, logger, stateDir, durable, pace = {}, add = noSources } = options;
   if (!config.enabled) return null;
-  const say = sayTo(logger);
+  const standing = add({ name: 'journal', kind: 'journal' });
+  if (config.directory !== null) standing.at(config.directory);
+  const say = standing.hears(sayTo(logger));
   const journal = new Journal({
     ...feedOf('journal', options, say),
+    standing,
     selection: config,
     pastSeconds: maxAlertAgeSeconds === 0 ? null : maxAlertAgeSeconds,
     stateDir,

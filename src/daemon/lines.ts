@@ -7,6 +7,7 @@ import type { FeedOptions, Say } from '../sources/lines/feed.ts';
 import { Follower, type Pace } from '../sources/lines/follow.ts';
 import { readFileOnce, readStream, type StreamSource } from '../sources/lines/stream.ts';
 import type { Logger } from './log.ts';
+import { type AddSource, noSources } from './sources.ts';
 import { sayTo } from './text.ts';
 
 export interface LinesOptions {
@@ -22,6 +23,8 @@ export interface LinesOptions {
   /** Opened by asking for it. */
   readonly stdin: () => Readable;
   readonly pace?: Partial<Pace>;
+  /** Where each source says how it is. */
+  readonly add?: AddSource;
 }
 
 export interface Lines {
@@ -45,7 +48,7 @@ export function haveEnd({ files, stdin }: LinesConfig): boolean {
 
 /** Rejects with `file_unreadable` for a file that is to be read once and can not be opened; nothing is open then. */
 export async function openLines(options: LinesOptions): Promise<Lines> {
-  const { config, stateDir, durable, logger, stdin, pace = {} } = options;
+  const { config, stateDir, durable, logger, stdin, pace = {}, add = noSources } = options;
   const say = sayTo(logger);
   const streams: StreamSource[] = [];
   const followers: Follower[] = [];
@@ -54,15 +57,24 @@ export async function openLines(options: LinesOptions): Promise<Lines> {
   };
   try {
     for (const { path, follow, remote, fleetHosts } of config.files) {
-      const feed = { ...feedOf(`file:${path}`, options, say), remote, fleetHosts };
-      if (follow) followers.push(new Follower({ ...feed, path, stateDir, durable, say, pace }));
-      else {
+      const name = `file:${path}`;
+      const standing = add({ name, kind: 'file' });
+      standing.at(path);
+      const saying = standing.hears(say);
+      const feed = { ...feedOf(name, options, saying), remote, fleetHosts, standing };
+      if (follow) {
+        const follower = new Follower({ ...feed, path, stateDir, durable, say: saying, pace });
+        standing.lagsBy(async () => ({ amount: await follower.behind(), unit: 'bytes' }));
+        followers.push(follower);
+      } else {
         streams.push(await readFileOnce(path, feed));
         say('info', 'reading to its end', { path });
       }
     }
     if (config.stdin) {
-      streams.push(readStream(stdin(), 'stdin', feedOf('stdin', options, say)));
+      const standing = add({ name: 'stdin', kind: 'stdin' });
+      const feed = { ...feedOf('stdin', options, standing.hears(say)), standing };
+      streams.push(readStream(stdin(), 'stdin', feed));
       say('info', 'reading stdin to its end', {});
     }
   } catch (error) {

@@ -8,13 +8,15 @@ import { FalcodropError } from '../errors.ts';
 import { openSamples, type Sample, type SampleReader } from '../kernel/samples.ts';
 import { dropSample, interfaceNames } from './drop-sample.ts';
 import type { Logger } from './log.ts';
-import { type Client, type DaemonSocket, serveSocket, socketPath } from './socket.ts';
+import { type Client, type DaemonSocket, type SocketVerb, serveSocket, socketPath } from './socket.ts';
 import { cleanText } from './text.ts';
 
 export interface RelayOptions {
   readonly pinDir: string;
   readonly stateDir: string;
   readonly logger: Pick<Logger, 'info' | 'warn'>;
+  /** What else may be asked over the socket. */
+  readonly verbs?: Readonly<Record<string, SocketVerb>>;
 }
 
 export interface Relay {
@@ -29,7 +31,7 @@ interface Watcher {
 const tryEveryMs = 1_000;
 
 /** Begins at once, and goes on trying what can not be had yet. */
-export function openRelay({ pinDir, stateDir, logger }: RelayOptions): Relay {
+export function openRelay({ pinDir, stateDir, logger, verbs: others = {} }: RelayOptions): Relay {
   const watchers = new Set<Watcher>();
   const nameOf = interfaceNames();
   let reader: SampleReader | null = null;
@@ -66,6 +68,7 @@ export function openRelay({ pinDir, stateDir, logger }: RelayOptions): Relay {
   };
 
   const verbs = {
+    ...others,
     watch_drops: ({ within }: Readonly<Record<string, unknown>>, client: Client): void => {
       if (within !== undefined && typeof within !== 'string') {
         throw new FalcodropError('usage', 'within is no text', '"203.0.113.0/24"');

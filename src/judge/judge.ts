@@ -6,11 +6,11 @@ import type { Alert } from '../alert/alert.ts';
 import { type SourceRef, sourceOf } from '../alert/source.ts';
 import { formatDuration } from '../time/duration.ts';
 import { defaultWidest, type GuardSettings, guard } from './guard/guard.ts';
-import { isPrivate } from './guard/ranges.ts';
+import { documentation, isPrivate } from './guard/ranges.ts';
 import type { HostFacts } from './host-facts.ts';
 import { type Naming, nameOffender } from './offender/offender.ts';
 import { builtinPolicies } from './policy/builtin.ts';
-import { type Action, actionOf, type Policy, policyFor } from './policy/policy.ts';
+import { type Action, actionOf, type Policy, policyFor, testPolicy } from './policy/policy.ts';
 import { type Reason, reasons, type Verdict } from './reason.ts';
 
 export type { Action, Policy } from './policy/policy.ts';
@@ -105,6 +105,9 @@ export function judge(
 
   const { address, port } = naming.offender;
   if (port === 0) return decide('port_zero', `${formatAddress(address)} port 0 is a connectivity probe`, address);
+  if (policy === testPolicy && documentation.covering(address) === null) {
+    return decide('test_address', `${formatAddress(address)} is no documentation address`, address);
+  }
   const refusal = guard(hostPrefix(address), host, rules.guard, null);
   if (refusal !== null) return decide(refusal.reason, refusal.detail, address);
 

@@ -18,6 +18,10 @@ export const reasons = {
   },
   private: { verdict: 'refuse', sentence: 'private ranges are not blocked unless allowed' },
   too_wide: { verdict: 'refuse', sentence: 'the prefix is wider than the widest that may be blocked' },
+  test_address: {
+    verdict: 'refuse',
+    sentence: 'a test alert is about a documentation address (RFC 5737), and this is none',
+  },
   port_zero: { verdict: 'refuse', sentence: 'port 0 is a connectivity probe of the C library, not a connection' },
   ambiguous: { verdict: 'refuse', sentence: 'the alert does not prove which of its two addresses is the offender' },
   other_host: { verdict: 'refuse', sentence: 'the alert is of another host, or of none over the network' },

@@ -14,6 +14,7 @@ import { randomBytes } from 'node:crypto';
 import { type Alert, decodeAlert, longestAlert, type NotAlert, type Origin, parseAlert } from '../alert/alert.ts';
 import { type Identity, identityOf } from '../alert/identity.ts';
 import { type SourceRef, sourceOf } from '../alert/source.ts';
+import { isTestRule } from '../alert/test-rule.ts';
 import { type Accused, type Arrival, Lane, lowestFirst, type Rank, ranks, type Waiting } from './lane.ts';
 import { Lately } from './lately.ts';
 import { Seen } from './seen.ts';
@@ -51,6 +52,17 @@ export interface IntakeCounts {
   readonly stale: number;
   /** Of these: of a host that the source may not speak for. */
   readonly otherHost: number;
+}
+
+/** The last alert of a source; test alerts are none, for they say nothing of who sends the others. */
+export interface LastAlert {
+  readonly rule: string;
+  /** Its own; null = it has none. */
+  readonly timeNs: bigint | null;
+  /** `process.hrtime.bigint()` at its last byte. */
+  readonly receivedNs: bigint;
+  /** How many there were: another number tells of another alert. */
+  readonly nth: number;
 }
 
 /** `queued`: it will be judged, or was taken before. `shed`: it will not, try again later. Else why it is no alert. */
@@ -109,6 +121,8 @@ interface Source {
   readonly canWait: boolean;
   readonly lane: Lane;
   readonly counts: { -readonly [Key in keyof IntakeCounts]: number };
+  /** One object, written over. */
+  readonly last: { -readonly [Key in keyof LastAlert]: LastAlert[Key] };
 }
 
 export class Intake {
@@ -161,7 +175,10 @@ export class Intake {
   /** Once a source, before it pushes; one that is not registered speaks for this host alone. Counts go on under its name. */
   register({ name, canWait = false, ...speaks }: SourceProperties): SourceRef {
     const ref = sourceOf(name, speaks);
-    const before = this.#sources.get(name) ?? { canWait, lane: new Lane(), counts: noCounts() };
+    const before = this.#sources.get(name) ?? {
+      ...{ canWait, lane: new Lane(), counts: noCounts() },
+      last: { rule: '', timeNs: null, receivedNs: 0n, nth: 0 },
+    };
     if (before.lane.size > 0 && before.canWait !== canWait) {
       throw new RangeError(`alerts of ${name} are queued already`);
     }
@@ -228,6 +245,12 @@ export class Intake {
     return Object.fromEntries([...this.#sources].map(([source, { counts }]) => [source, { ...counts }]));
   }
 
+  /** Null: none came since the start. */
+  lastOf(name: string): LastAlert | null {
+    const last = this.#sources.get(name)?.last;
+    return last === undefined || last.nth === 0 ? null : { ...last };
+  }
+
   /** Resolves when all that is queued now was judged, whatever comes after it. */
   decided(): Promise<void> {
     if (this.waiting === 0) return Promise.resolve();
@@ -254,6 +277,7 @@ export class Intake {
   #take(alert: Alert | NotAlert, text: string, source: Source, receivedNs: bigint): Pushed {
     const { counts, ref } = source;
     counts.received++;
+    if (!('problem' in alert)) hear(source, alert, receivedNs);
     if ('problem' in alert) {
       counts.bad++;
       return alert;
@@ -446,6 +470,14 @@ export class Intake {
 
 function accusedBy(rule: string, { offender, acts }: Accusation): Accused {
   return { offender, acts, pair: `${acts ? '+' : '-'}${offender} ${rule.slice(0, longestRule)}` };
+}
+
+function hear({ last }: Source, { rule, timeNs }: Alert, receivedNs: bigint): void {
+  if (isTestRule(rule)) return;
+  last.rule = rule;
+  last.timeNs = timeNs;
+  last.receivedNs = receivedNs;
+  last.nth++;
 }
 
 function noCounts(): Source['counts'] {

@@ -3,7 +3,7 @@ import { constants } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
-const largest = 64 << 10;
+const defaultLargest = 64 << 10;
 
 export interface KeptText {
   readonly text: string;
@@ -14,9 +14,12 @@ export interface KeptText {
 export class KeptFile {
   readonly path: string;
   readonly #stateDir: string;
+  readonly #largest: number;
 
-  constructor(stateDir: string, name: string) {
+  /** `largest`: bytes that are read of it. */
+  constructor(stateDir: string, name: string, largest = defaultLargest) {
     this.#stateDir = stateDir;
+    this.#largest = largest;
     this.path = join(stateDir, name);
   }
 
@@ -26,7 +29,7 @@ export class KeptFile {
       const handle = await open(this.path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
       try {
         const { size, mtimeNs } = await handle.stat({ bigint: true });
-        return size > largest ? 'bad' : { text: await handle.readFile('utf8'), atNs: mtimeNs };
+        return size > this.#largest ? 'bad' : { text: await handle.readFile('utf8'), atNs: mtimeNs };
       } finally {
         await handle.close();
       }

@@ -638,6 +638,7 @@ describe('the names in JSON', () => {
         'maps',
         'interfaces',
         'coverage',
+        'sources',
       ],
       'status.maps': ['map', 'entries', 'capacity'],
       'status.interfaces': ['interface', 'ifindex', 'xdp', 'slot', 'program_id', 'counters'],

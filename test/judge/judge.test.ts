@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { formatAddress } from '../../src/address/address.ts';
 import { hostPrefix, parsePrefix } from '../../src/address/prefix.ts';
 import { type Alert, decodeAlert, parseAlert } from '../../src/alert/alert.ts';
+import { testRule } from '../../src/alert/test-rule.ts';
 import { guard } from '../../src/judge/guard/guard.ts';
 import type { HostFacts } from '../../src/judge/host-facts.ts';
 import { type Decision, defaultRules, futureToleranceSeconds, judge, type Rules } from '../../src/judge/judge.ts';
@@ -103,6 +104,7 @@ describe('every reason can be reached', () => {
     protected: [from('198.51.100.7'), rulesWith({ protected: setOf('198.51.100.0/24') })],
     never_block: [from('224.0.0.1')],
     private: [from('192.168.1.1')],
+    test_address: [canary({ 'fd.name': '198.18.0.66:4->203.0.113.10:2222' }, { rule: testRule })],
     port_zero: [canary({ 'evt.type': 'connect', 'fd.name': '203.0.113.10:40000->198.18.0.66:0', 'fd.l4proto': 'udp' })],
     ambiguous: [canary({ 'evt.type': 'dup2', 'fd.name': '198.18.0.1:1->198.18.0.2:2' })],
     other_host: [canary({}, { hostname: 'edge-2' })],

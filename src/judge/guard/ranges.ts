@@ -34,6 +34,9 @@ export const neverBlocked: readonly { readonly range: PrefixSet; readonly what: 
 /** The well-known NAT64 prefix (RFC 6052 2.1): to a host that has IPv6 only, all of IPv4 lies behind it. */
 export const nat64: Prefix = parsePrefix('64:ff9b::/96');
 
+/** RFC 5737: nobody's. Not RFC 3849's IPv6 prefix: of 2⁹⁶ addresses test alerts could fill a map. */
+export const documentation = setOf('192.0.2.0/24', '198.51.100.0/24', '203.0.113.0/24');
+
 export function isPrivate(address: Address): boolean {
   return privateRanges.covering(address) !== null;
 }

@@ -2,6 +2,7 @@
 import type { Origin } from '../../alert/alert.ts';
 import type { Intake } from '../intake.ts';
 import type { Say } from '../lines/feed.ts';
+import type { Standing } from '../standing.ts';
 import { type FalcoAddress, FalcoConnection, type Taker, type Tls } from './connection.ts';
 import { failureOf } from './failure.ts';
 import { readAlertMessage } from './message.ts';
@@ -18,6 +19,8 @@ export interface SubscriptionOptions {
   /** Bytes of one alert. */
   readonly longest: number;
   readonly say: Say;
+  /** What it says of itself. */
+  readonly standing?: Standing | undefined;
   readonly pace?: Partial<GrpcPace>;
 }
 
@@ -86,8 +89,10 @@ export class GrpcSubscription {
 
   async #run(): Promise<void> {
     let failures = 0;
+    this.#options.standing?.is('connecting');
     while (!this.#isStopped) {
       failures = (await this.#attempt()) ? 0 : failures + 1;
+      this.#options.standing?.is('failed');
       if (!this.#isStopped) await this.#pause(this.#delay(failures));
     }
   }
@@ -115,6 +120,7 @@ export class GrpcSubscription {
       const why = await socketProblem(address.path, process.geteuid?.() ?? 0);
       if (why !== null) {
         this.#state.say('warn', 'not connected; it is tried again', { source, ...why });
+        this.#options.standing?.trouble(why.problem);
         return false;
       }
     }
@@ -130,6 +136,7 @@ export class GrpcSubscription {
       this.#connection = connection;
       const version = await connection.version(this.#pace.connectMs);
       isConnected = true;
+      this.#options.standing?.is('connected');
       this.#state.say('info', 'connected', { source, falco: version, queue: shared });
       await this.#lookForOthers();
       clients = setInterval(() => void this.#lookForOthers(), this.#pace.clientsMs);
@@ -143,6 +150,7 @@ export class GrpcSubscription {
       const { problem, hint } = failureOf(error, cert);
       if (isConnected) this.#lost(problem, hint);
       else if (!this.#isStopped) this.#state.say('warn', 'not connected; it is tried again', { source, problem, hint });
+      if (!this.#isStopped) this.#options.standing?.trouble(problem);
     } finally {
       if (clients !== null) clearInterval(clients);
       this.#connection?.close();

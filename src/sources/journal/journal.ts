@@ -126,6 +126,7 @@ export class Journal {
       throw unavailable(error);
     });
     say('info', 'reading the journal', { cursor: this.#cursor });
+    this.#options.standing?.is('following');
     this.#running = this.#run(first);
   }
 
@@ -326,8 +327,9 @@ export class Journal {
   #trouble(topic: keyof typeof topics, problem: string | null): void {
     const before = this.#troubles.get(topic) ?? null;
     if (problem === before) return;
-    const { say } = this.#options;
+    const { say, standing } = this.#options;
     const { message, name } = topics[topic];
+    if (topic === 'journalctl') standing?.is(problem === null ? 'following' : 'failed');
     if (problem === null) {
       this.#troubles.delete(topic);
       say('info', `${name}: right again`, {});

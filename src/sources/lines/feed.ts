@@ -1,5 +1,6 @@
 /** From bytes to the queue: every line of a source, none shed, as fast as they are judged. */
 import type { Intake } from '../intake.ts';
+import type { Standing } from '../standing.ts';
 import { LineSplitter } from './splitter.ts';
 
 /** Something to tell the operator. */
@@ -14,6 +15,8 @@ export interface FeedOptions {
   readonly fleetHosts?: readonly string[];
   /** Bytes of one alert. */
   readonly longest: number;
+  /** What it says of itself. */
+  readonly standing?: Standing | undefined;
   /** A line that is no alert; why. */
   readonly onBad: (problem: string) => void;
 }

@@ -144,6 +144,7 @@ export class Follower {
         this.#trouble('read', wordsOf(error), 'file not read; it is tried again');
         this.#isDirty = false;
       }
+      this.#stand();
       if (!this.#isDirty) await this.#pause();
     }
   }
@@ -228,7 +229,7 @@ export class Follower {
       if (code === 'ENOENT') await this.#addRotated(null);
       // Between a rename and the new file's first line there is none.
       if (code === 'ENOENT' && this.#segments.length > 0 && !isPoll) return;
-      this.#trouble('path', code === 'ENOENT' ? 'it is not there yet' : wordsOf(error), 'waiting for the file');
+      this.#trouble('path', code === 'ENOENT' ? notThere : wordsOf(error), 'waiting for the file');
     }
   }
 
@@ -382,6 +383,19 @@ export class Follower {
     }
   }
 
+  /** What the path names, and nobody reads. */
+  #stand(): void {
+    const ofPath = this.#troubles.get('path') ?? null;
+    const isFailed = this.#troubles.has('read') || (ofPath !== null && ofPath !== notThere);
+    this.#options.standing?.is(isFailed ? 'failed' : ofPath === null ? 'following' : 'waiting');
+  }
+
+  /** Bytes of the open files that were not read yet. Rejects when one is closed meanwhile. */
+  async behind(): Promise<number> {
+    const rests = this.#segments.map(async ({ handle, at }) => Math.max(0, (await statusOf(handle)).size - at.offset));
+    return (await Promise.all(rests)).reduce((sum, rest) => sum + rest, 0);
+  }
+
   #keepSoon(): void {
     if (!this.#isStopped) this.#keeping.soon();
   }
@@ -393,6 +407,8 @@ export class Follower {
 }
 
 const idOf = (key: string, bornNs: bigint): string => `${key} ${bornNs}`;
+
+const notThere = 'it is not there yet';
 
 const topicNames: Readonly<Record<string, string>> = {
   path: 'the file',

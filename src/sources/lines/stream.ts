@@ -20,6 +20,8 @@ export function readStream(stream: Readable, name: string, options: FeedOptions)
   const feed = new Feed(options);
   const splitter = feed.splitter();
   let isStopped = false;
+  const { standing } = options;
+  standing?.is('reading');
   const read = async (): Promise<void> => {
     try {
       for await (const piece of stream as AsyncIterable<Buffer | string>) {
@@ -28,9 +30,11 @@ export function readStream(stream: Readable, name: string, options: FeedOptions)
     } catch (error) {
       if (isStopped) return;
       // What came before it was whole lines of alerts.
+      standing?.is('failed');
       throw unreadable(name, error);
     }
     if (!isStopped) await feed.end(splitter);
+    standing?.is('ended');
   };
   const ended = read();
   return {
