@@ -260,7 +260,8 @@ export class Follower {
     this.#current = key;
     if (last !== undefined) this.#begunNs = status.birthtimeNs;
     say('info', last === undefined ? 'following' : 'rotated', { path, file: key, offset: 0 });
-    this.#keepSoon();
+    // At once where nothing is kept: killed and rotated before that, nobody would know of the file.
+    this.#keepSoon(last === undefined ? 0 : undefined);
   }
 
   /** Files that the path has named since anybody looked, and that were renamed since. */
@@ -418,8 +419,8 @@ export class Follower {
     }
   }
 
-  #keepSoon(): void {
-    if (!this.#isStopped) this.#keeping.soon();
+  #keepSoon(ms?: number): void {
+    if (!this.#isStopped) this.#keeping.soon(ms);
   }
 
   #positions(): { readonly value: readonly Position[]; readonly text: string } | null {
