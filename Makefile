@@ -97,7 +97,7 @@ test-nodes: build $(STATE)/packages-test $(STATE)/packages-lint ## all tests wit
 sanitize: build $(STATE)/packages-test $(STATE)/packages-sanitize ## the addon's tests with ASan and UBSan, and under valgrind
 	$(Q)$(NODE) scripts/sanitize.ts
 
-fuzz: build $(STATE)/packages-test $(STATE)/packages-fuzz ## minutes (FUZZ_SECONDS, FUZZ_RUNS) of libFuzzer on the parser and of random states on the program
+fuzz: build $(STATE)/packages-test $(STATE)/packages-fuzz ## minutes (FUZZ_SECONDS, FUZZ_RUNS, CHAOS_SECONDS) of libFuzzer, random states, hostile bodies and kills
 	$(Q)$(NODE) scripts/fuzz.ts
 
 soak: build $(STATE)/packages-test ## an hour (SOAK_SECONDS) of hands, kills, reboots and faults under a flood: nothing lost

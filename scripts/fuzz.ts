@@ -3,7 +3,8 @@
  * states. What libFuzzer finds new lies in .make/fuzz; a failure prints how to repeat it.
  *
  * FUZZ_SECONDS: of libFuzzer, default 60. FUZZ_RUNS: states of the model, six packets each, default 200 000. FUZZ_SEED: of the
- * model. FUZZ_BODIES: connections to the HTTP source with changed requests, default 50 000.
+ * model. FUZZ_BODIES: connections to the HTTP source with changed requests, default 50 000. CHAOS_SECONDS (60), CHAOS_SEED (of the
+ * time): senders and daemon killed at random.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
@@ -64,4 +65,11 @@ if (!(bodies > 0)) throw new Error('FUZZ_BODIES is a positive number');
 step(`the HTTP source, ${bodies} connections`, 'node_modules/.bin/vitest', ['run', 'test/sources/http/fuzz.test.ts'], {
   FUZZ_BODIES: `${bodies}`,
 });
+const { CHAOS_SECONDS = '60', CHAOS_SEED = `${Date.now() % 1_000_000}` } = process.env;
+step(
+  `senders and daemon killed at random, ${CHAOS_SECONDS} s, CHAOS_SEED=${CHAOS_SEED}`,
+  'node_modules/.bin/vitest',
+  ['run', 'test/e2e/chaos.test.ts'],
+  { CHAOS_SECONDS, CHAOS_SEED },
+);
 process.stdout.write(`${runs} frames parsed, ${states * 6} packets judged as the model says\n`);

@@ -16,7 +16,7 @@ import { defaultRules } from '../judge/judge.ts';
 import { parseDuration } from '../time/duration.ts';
 import type { Config, GrpcConfig, HttpConfig, SpeaksFor } from './config.ts';
 import { type FalcoAddress, formatFalcoAddress, parseFalcoAddress } from './falco-address.ts';
-import { type Secret, secret, secretKey } from './secret.ts';
+import { pem, type Secret, secret } from './secret.ts';
 import type { Told } from './shape.ts';
 
 /** What `parse` throws becomes the issue's message, and its hint a parameter. */
@@ -149,7 +149,7 @@ const grpcServer = z
             'x-example': '/etc/falcodrop/grpc/client.crt',
           }),
         ),
-        key: secretKey('The key of our certificate, in PEM.', 'client.key'),
+        key: pem('key', 'The key of our certificate, in PEM.', 'client.key'),
         name: z
           .string()
           .regex(/^[a-z0-9_.:-]{1,253}$/i)
@@ -381,12 +381,12 @@ export const schema = z
         path: secret('A path that nobody guesses, as in http://HOST/PATH.', 'http-path').optional(),
         tls: z
           .strictObject({
-            cert: secret('The certificate, PEM; with it HTTP is HTTPS.', 'http.crt', 'public').optional(),
-            key: secret('Its private key, PEM.', 'http.key', 'secret').optional(),
-            client_ca: secret(
+            cert: pem('certificate', 'The certificate, PEM; with it HTTP is HTTPS.', 'http.crt').optional(),
+            key: pem('key', 'Its private key, PEM.', 'http.key').optional(),
+            client_ca: pem(
+              'certificate',
               'The CA of client certificates, PEM: who shows none of it is not let in.',
               'client-ca.crt',
-              'public',
             ).optional(),
           })
           .prefault({})

@@ -2,7 +2,7 @@
  * Secrets: where one lies, never itself. A configuration is shown, copied and asked about; what stands in the environment
  * every process of the user reads (/proc/PID/environ).
  */
-import { createPrivateKey } from 'node:crypto';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { FalcodropError } from '../errors.ts';
@@ -10,28 +10,24 @@ import { settingName } from './explain.ts';
 import type { Settings } from './layer.ts';
 import type { Problem } from './problem.ts';
 import type { Held } from './reading.ts';
-import type { Told } from './shape.ts';
-import { readText } from './text.ts';
+import type { Pem, Told } from './shape.ts';
+import { largestFile, readText, type TextFile } from './text.ts';
 
 export type Secret = { readonly file: string } | { readonly credential: string };
 
-/** Bytes; keys and tokens are short. */
+/** Bytes; keys and tokens are short, a file of certificates may hold all that a distribution trusts. */
 const largestSecret = 65_536;
 
 /** systemd.exec(5), LoadCredential=: a file name in the directory of the unit's credentials. */
 const credentialName = /^[A-Za-z0-9_][\w.-]{0,254}$/;
 
-/**
- * A setting whose value is a secret: `{ file: /PATH }` or `{ credential: NAME }`. `lines`: it is text of many lines, read with
- * {@link readLines}.
- */
-export function secret(description: string, name: string, lines?: 'secret' | 'public') {
+/** A setting whose value is a secret: `{ file: /PATH }` or `{ credential: NAME }`. */
+export function secret(description: string, name: string) {
   const tells: Told = {
     description,
     'x-secret': true,
     'x-expects': '{ file: PATH } or { credential: NAME }',
     'x-example': { file: `/etc/falcodrop/secrets/${name}` },
-    ...(lines === undefined ? {} : { 'x-lines': lines }),
   };
   return z
     .strictObject({
@@ -54,9 +50,9 @@ export function secret(description: string, name: string, lines?: 'secret' | 'pu
     .meta({ ...tells });
 }
 
-/** A setting whose value is a private key in PEM: as {@link secret}, of several lines. */
-export function secretKey(description: string, name: string) {
-  return secret(description, name).meta({ 'x-key': true } satisfies Told);
+/** A setting whose value is PEM: as {@link secret}, read with {@link readPem}. */
+export function pem(kind: Pem, description: string, name: string) {
+  return secret(description, name).meta({ 'x-pem': kind } satisfies Told);
 }
 
 /** The path; null for a credential where systemd has given none (`$CREDENTIALS_DIRECTORY`). */
@@ -82,34 +78,35 @@ export function readSecret(secret: Secret, environment: NodeJS.ProcessEnv): stri
   return value;
 }
 
-/** A private key as it stands in its file. Throws as {@link readSecret} does, for what is no PEM, and for a key with a passphrase. */
-export function readSecretKey(secret: Secret, environment: NodeJS.ProcessEnv): string {
-  const { path, text } = readFile(secret, environment, 'secret');
+/**
+ * A private key, or certificates, as they stand in the file; the first certificate is looked at. Throws `file_unreadable`;
+ * `config_invalid` where others may do with the file what they should not; `tls_invalid` for what is no such PEM, and for a key with a
+ * passphrase. No message holds any of a key.
+ */
+export function readPem(kind: Pem, secret: Secret, environment: NodeJS.ProcessEnv): string {
+  const { path, text } = readFile(secret, environment, kind === 'key' ? 'secret' : 'public');
   try {
-    createPrivateKey(text);
+    if (kind === 'key') createPrivateKey(text);
+    else new X509Certificate(text);
+    return text;
   } catch (error) {
+    if (kind === 'certificate') {
+      throw new FalcodropError('tls_invalid', `${path}: there is no certificate in it`, undefined, error);
+    }
     const isLocked = /^-----BEGIN ENCRYPTED|^Proc-Type:.*ENCRYPTED/m.test(text);
     throw new FalcodropError(
-      'config_invalid',
+      'tls_invalid',
       isLocked ? `${path}: the key has a passphrase` : `${path}: there is no private key in it`,
       isLocked ? 'openssl pkey -in KEY -out NEW takes it off; the permissions of the file protect it' : undefined,
       error,
     );
   }
-  return text;
-}
-
-/** The same for text of many lines. */
-export function readLines(secret: Secret, environment: NodeJS.ProcessEnv, lines: 'secret' | 'public'): string {
-  const { path, text } = readFile(secret, environment, lines);
-  if (text.trim() === '') throw new FalcodropError('config_invalid', `${path}: there is nothing in it`);
-  return text;
 }
 
 function readFile(
   secret: Secret,
   environment: NodeJS.ProcessEnv,
-  lines: 'secret' | 'public',
+  kind: 'secret' | 'public',
 ): { readonly path: string; readonly text: string } {
   const path = secretPath(secret, environment);
   if (path === null) {
@@ -120,11 +117,11 @@ function readFile(
       `add LoadCredential=${name}:/PATH to the unit, or name a file`,
     );
   }
-  const { text, stats } = readText(path, largestSecret);
-  if (lines === 'public' && (stats.mode & othersWrite) !== 0) {
+  const { text, stats } = readNamed(path, kind === 'public' ? largestFile : largestSecret);
+  if (kind === 'public' && (stats.mode & othersWrite) !== 0) {
     throw new FalcodropError('config_invalid', `${path}: everybody may write it`, `chmod o-w ${path}`);
   }
-  if (lines === 'secret' && (stats.mode & others) !== 0) {
+  if (kind === 'secret' && (stats.mode & others) !== 0) {
     throw new FalcodropError(
       'config_invalid',
       `${path}: everybody may read or write this secret`,
@@ -132,6 +129,21 @@ function readFile(
     );
   }
   return { path, text };
+}
+
+/** With a hint for files that the configuration names, which itself is named on the command line. */
+function readNamed(path: string, largest: number): TextFile {
+  try {
+    return readText(path, largest);
+  } catch (error) {
+    if (!(error instanceof FalcodropError) || error.code !== 'file_unreadable') throw error;
+    throw new FalcodropError(
+      error.code,
+      error.message,
+      'the configuration names it; falcodrop check tells where',
+      error.cause,
+    );
+  }
 }
 
 /**
@@ -143,17 +155,16 @@ export function secretProblems(held: readonly Held[], environment: NodeJS.Proces
     const named = value as Secret;
     if (secretPath(named, environment) === null) return [];
     try {
-      if (shape['x-key'] === true) readSecretKey(named, environment);
-      else if (shape['x-lines'] !== undefined) readLines(named, environment, shape['x-lines']);
-      else readSecret(named, environment);
+      if (shape['x-pem'] === undefined) readSecret(named, environment);
+      else readPem(shape['x-pem'], named, environment);
       return [];
     } catch (error) {
       if (!(error instanceof FalcodropError)) throw error;
       if ((error.cause as NodeJS.ErrnoException | undefined)?.code === 'EACCES') return [];
       const setting = settingName(path);
-      return [
-        { code: 'config_invalid', place, setting, message: `${setting}: ${error.message}`, hint: error.hint ?? null },
-      ];
+      // Here it is told where.
+      const hint = error.code === 'file_unreadable' ? null : (error.hint ?? null);
+      return [{ code: 'config_invalid', place, setting, message: `${setting}: ${error.message}`, hint }];
     }
   });
 }

@@ -9,11 +9,11 @@ export interface Told {
   readonly 'x-example'?: unknown;
   /** Its value is never shown. */
   readonly 'x-secret'?: true;
-  /** A secret that is a key in PEM, of several lines. */
-  readonly 'x-key'?: true;
-  /** Of a secret: text of many lines, such as PEM. `public`: everybody may read it, and nobody but its owner write it. */
-  readonly 'x-lines'?: 'secret' | 'public';
+  /** Of a secret: it is PEM, of several lines. A certificate everybody may read. */
+  readonly 'x-pem'?: Pem;
 }
+
+export type Pem = 'certificate' | 'key';
 
 /** The part of JSON Schema (draft 7) that our schemas come out as. */
 export interface Shape extends Told {

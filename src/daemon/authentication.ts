@@ -1,6 +1,6 @@
 /** Secrets and certificates of HTTP: read from where the configuration says they lie, and checked. */
 import type { HttpConfig } from '../config/config.ts';
-import { readLines, readSecret, type Secret } from '../config/secret.ts';
+import { readPem, readSecret, type Secret } from '../config/secret.ts';
 import { FalcodropError } from '../errors.ts';
 import {
   type CredentialName,
@@ -49,9 +49,9 @@ function readTls({ cert, key, clientCa }: NonNullable<HttpConfig['tls']>, enviro
     );
   }
   const material: TlsMaterial = {
-    cert: readLines(cert, environment, 'public'),
-    key: readLines(key, environment, 'secret'),
-    clientCa: clientCa === null ? null : readLines(clientCa, environment, 'public'),
+    cert: readPem('certificate', cert, environment),
+    key: readPem('key', key, environment),
+    clientCa: clientCa === null ? null : readPem('certificate', clientCa, environment),
   };
   requireTls(material);
   return material;

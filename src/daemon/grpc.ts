@@ -1,9 +1,6 @@
 /** Falcos that are asked over gRPC, wired to the queue and the log. */
-import { createPrivateKey, X509Certificate } from 'node:crypto';
 import type { GrpcConfig, GrpcTlsConfig } from '../config/config.ts';
 import { formatFalcoAddress } from '../config/falco-address.ts';
-import { readText } from '../config/text.ts';
-import { FalcodropError } from '../errors.ts';
 import type { Tls } from '../sources/grpc/connection.ts';
 import type { GrpcPace, GrpcSubscription } from '../sources/grpc/subscription.ts';
 import type { Intake } from '../sources/intake.ts';
@@ -48,15 +45,16 @@ export async function openGrpc({
   if (wanted.length === 0) return { stop: async () => undefined };
   // Large, and of no use to who has a newer Falco.
   const { GrpcSubscription } = await import('../sources/grpc/subscription.ts');
-  const { readSecretKey } = await import('../config/secret.ts');
+  const { readPem } = await import('../config/secret.ts');
+  const { requirePair } = await import('../sources/pair.ts');
   const readTls = ({ ca, cert, key, name }: GrpcTlsConfig): Tls => {
-    const authority = readCertificate(ca);
-    const own = readCertificate(cert);
-    const ownKey = readSecretKey(key, environment);
-    if (!own.certificate.checkPrivateKey(createPrivateKey(ownKey))) {
-      throw new FalcodropError('config_invalid', `${cert}: the key in grpc.tls.key is of another certificate`);
-    }
-    return { ca: authority.text, cert: own.text, key: ownKey, name };
+    const read = {
+      ca: readPem('certificate', { file: ca }, environment),
+      cert: readPem('certificate', { file: cert }, environment),
+      key: readPem('key', key, environment),
+    };
+    requirePair(read, 'grpc.tls');
+    return { ...read, name };
   };
   const subscriptions = wanted.map(({ address, tls }): GrpcSubscription => {
     const place = formatFalcoAddress(address);
@@ -64,7 +62,7 @@ export async function openGrpc({
     standing.at(place);
     return new GrpcSubscription({
       address,
-      readTls: tls === null ? null : () => aboutTls(() => readTls(tls)),
+      readTls: tls === null ? null : () => readTls(tls),
       intake,
       source: `grpc:${place}`,
       longest,
@@ -79,24 +77,4 @@ export async function openGrpc({
       await Promise.all(subscriptions.map((subscription) => subscription.stop()));
     },
   };
-}
-
-/** With a hint for these files, where reading one fails: others are named on the command line. */
-function aboutTls(read: () => Tls): Tls {
-  try {
-    return read();
-  } catch (error) {
-    if (!(error instanceof FalcodropError) || error.code !== 'file_unreadable') throw error;
-    throw new FalcodropError(error.code, error.message, 'grpc.tls in the configuration names it', error);
-  }
-}
-
-/** PEM; the first certificate in it is looked at. Throws `file_unreadable`, `config_invalid`. */
-function readCertificate(path: string): { readonly text: string; readonly certificate: X509Certificate } {
-  const { text } = readText(path);
-  try {
-    return { text, certificate: new X509Certificate(text) };
-  } catch (error) {
-    throw new FalcodropError('config_invalid', `${path}: there is no certificate in it`, undefined, error);
-  }
 }

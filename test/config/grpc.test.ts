@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { formatFalcoAddress, parseFalcoAddress } from '../../src/config/falco-address.ts';
 import { examineConfig, parseConfig } from '../../src/config/load.ts';
-import { readSecretKey, secretProblems } from '../../src/config/secret.ts';
+import { readPem, secretProblems } from '../../src/config/secret.ts';
 import { FalcodropError } from '../../src/errors.ts';
 
 const tls = 'tls: { ca: /c/ca.crt, cert: /c/client.crt, key: { file: /c/client.key } }';
@@ -120,9 +120,17 @@ describe('the key', () => {
   afterAll(() => rmSync(folder, { recursive: true }));
 
   test('is read as it stands, of several lines', () => {
-    expect(readSecretKey({ file: at('good') }, {})).toMatch(/^-----BEGIN PRIVATE KEY-----\n.+\n-----END/s);
-    expect(readSecretKey({ credential: 'good' }, { CREDENTIALS_DIRECTORY: folder })).toContain('BEGIN');
+    expect(readPem('key', { file: at('good') }, {})).toMatch(/^-----BEGIN PRIVATE KEY-----\n.+\n-----END/s);
+    expect(readPem('key', { credential: 'good' }, { CREDENTIALS_DIRECTORY: folder })).toContain('BEGIN');
   });
+
+  const settings = [
+    [
+      'grpc[0].tls.key',
+      (name: string) => `grpc: [{ address: "h:1", tls: { ca: /a, cert: /b, key: { file: ${at(name)} } } }]`,
+    ],
+    ['http.tls.key', (name: string) => `http: { tls: { key: { file: ${at(name)} } } }`],
+  ] as const;
 
   test.each<[string, RegExp | null]>([
     ['good', null],
@@ -131,14 +139,16 @@ describe('the key', () => {
     ['text', /there is no private key in it/],
     ['empty', /there is no private key in it/],
     ['missing', /there is no such file/],
-  ])('%s, in a list of the configuration', (name, wanted) => {
+  ])('%s: the same is said of it for HTTP and for gRPC', (name, wanted) => {
     const file = at('f.yaml');
-    writeFileSync(file, `grpc: [{ address: "h:1", tls: { ca: /a, cert: /b, key: { file: ${at(name)} } } }]`);
-    const said = secretProblems(examineConfig(file, {}).held, {}).map(({ message }) => message);
-    expect(said).toEqual(wanted === null ? [] : [expect.stringMatching(wanted)]);
-    for (const message of said) {
-      expect(message).toMatch(/^grpc\[0\]\.tls\.key: /);
-      expect(message).not.toContain('hunter2');
+    for (const [setting, written] of settings) {
+      writeFileSync(file, written(name));
+      const said = secretProblems(examineConfig(file, {}).held, {}).map(({ message }) => message);
+      expect(said).toEqual(wanted === null ? [] : [expect.stringMatching(wanted)]);
+      for (const message of said) {
+        expect(message.startsWith(`${setting}: ${at(name)}: `)).toBe(true);
+        expect(message).not.toContain('hunter2');
+      }
     }
   });
 });

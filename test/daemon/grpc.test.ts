@@ -121,28 +121,28 @@ grpc:
     await running;
   });
 
-  test.each<[string, (made: Certificates) => Readonly<Record<'ca' | 'cert' | 'key', string>>, string]>([
+  test.each<[string, (made: Certificates) => Readonly<Record<'ca' | 'cert' | 'key', string>>, RegExp]>([
     [
       'a CA that is no certificate',
       ({ client }) => ({ ca: client.keyFile, cert: client.certFile, key: client.keyFile }),
-      'there is no certificate in it',
+      /^\/.*\/.*: there is no certificate in it/,
     ],
     [
       'a certificate that is not there',
       ({ ca, client }) => ({ ca: ca.certFile, cert: `${client.certFile}.none`, key: client.keyFile }),
-      'there is no such file',
+      /^\/.*\.none: there is no such file/,
     ],
     [
       "another certificate's key",
       ({ ca, client, strangeClient }) => ({ ca: ca.certFile, cert: client.certFile, key: strangeClient.keyFile }),
-      'is of another certificate',
+      /^grpc\.tls\.key: it is not the key of grpc\.tls\.cert/,
     ],
     [
       'a key that is none',
       ({ ca, client }) => ({ ca: ca.certFile, cert: client.certFile, key: client.certFile }),
-      'there is no private key in it',
+      /^\/.*: there is no private key in it/,
     ],
-  ])('%s: said with the name of the file', async (_, files, problem) => {
+  ])('%s: said in words', async (_, files, problem) => {
     const made = makeCertificates(directory);
     chmodSync(made.client.certFile, 0o600);
     const { ca, cert, key } = files(made);
@@ -150,7 +150,7 @@ grpc:
     const config = parseConfig(`http: { enabled: false }\ngrpc: [{ address: "127.0.0.1:1", tls: ${tls} }]`, 'test');
     const { log, running, stop } = start(config);
     expect(await log.waitFor('not connected; it is tried again')).toMatchObject({
-      problem: expect.stringMatching(new RegExp(`^${directory}/.*${problem}`)),
+      problem: expect.stringMatching(problem),
     });
     stop();
     await running;

@@ -12,6 +12,7 @@ import { blocklistDouble, canary, type LogDouble, logDouble } from './double.ts'
 
 let folder = '';
 let pki: Pki;
+let authorities = 0;
 beforeAll(() => {
   pki = openPki();
 });
@@ -117,7 +118,14 @@ describe('it refuses to start', () => {
     ],
     ['a certificate without a key', () => `tls: { cert: { file: ${write('c', 'x')} } }`, 'tls_invalid', /names no key/],
     ['a CA that everybody may write', () => tlsOf({ mode: 0o666 }), 'config_invalid', /everybody may write it/],
-    ['a certificate that is none', () => tlsOf({ cert: 'x' }), 'tls_invalid', /http\.tls\.cert: it is no certificate/],
+    ['a certificate that is none', () => tlsOf({ cert: 'x' }), 'tls_invalid', /\/cert: there is no certificate in it/],
+    ['a key that is none', () => tlsOf({ key: 'x' }), 'tls_invalid', /\/key: there is no private key in it/],
+    [
+      'the key of another',
+      () => tlsOf({ key: otherKey() }),
+      'tls_invalid',
+      /^http\.tls\.key: it is not the key of http/,
+    ],
   ])('with %s', async (_name, settings, code, says) => {
     expect(await refused(`http: { port: 0, ${settings()} }`)).toMatchObject({
       code,
@@ -126,13 +134,15 @@ describe('it refuses to start', () => {
   });
 });
 
-function tlsOf({ mode = 0o644, cert }: { mode?: number; cert?: string } = {}): string {
-  const name = `ca-${mode}-${cert ?? ''}`;
+const otherKey = (): string => pki.authority('another').issue('another-server').key;
+
+function tlsOf({ mode = 0o644, cert, key }: { mode?: number; cert?: string; key?: string } = {}): string {
+  const name = `ca-${authorities++}`;
   const ca = pki.authority(name);
   const server = ca.issue(`${name}-server`);
   const files = [
     `cert: { file: ${write('cert', cert ?? server.cert, 0o644)} }`,
-    `key: { file: ${write('key', server.key)} }`,
+    `key: { file: ${write('key', key ?? server.key)} }`,
     `client_ca: { file: ${write('ca', ca.cert, mode)} }`,
   ];
   return `tls: { ${files.join(', ')} }`;

@@ -1,9 +1,10 @@
 /** Alerts one a line through the built command into real maps. */
 import type { ChildProcess } from 'node:child_process';
-import { appendFileSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { command } from '../cli/falcodrop.ts';
 import { canary, type Line } from '../daemon/double.ts';
 import { ended } from '../kernel/lab.ts';
 import { differences, dropped, type Edge, openEdge } from './edge.ts';
@@ -130,6 +131,44 @@ test('a followed file, rotated, through kill -9: drops stand, and the next run r
   third.child.kill('SIGTERM');
   await ended(third.child);
   expect(third.lines.filter(({ msg }) => msg === 'decision').map(({ offender }) => offender)).toEqual([four]);
+});
+
+describe('the recipes of docs/sources.md', () => {
+  const guide = readFileSync(join(import.meta.dirname, '../../docs/sources.md'), 'utf8');
+  const attacker = '203.0.113.66';
+
+  test('a file', async () => {
+    const block = /```sh\nmkdir (\/tmp\/\w+)\n(echo [^\n]*)\nfalcodrop run (--file [^\n]*)\n```/.exec(guide);
+    const [, folder = '', prepare = '', typed = ''] = block ?? [];
+    expect(folder).not.toBe('');
+    const here = (text: string): string => text.replaceAll(folder, edge.lab.directory);
+    edge.lab.exec(edge.namespace, 'bash', '-euc', here(prepare));
+    const run = start(here(typed).split(' '));
+    await run.said('decision', attacker);
+    run.child.kill('SIGTERM');
+    await ended(run.child);
+    expect(dropped(edge.lab.pinDir, [attacker, one])).toEqual(new Set([attacker]));
+  });
+
+  test('program_output, as Falco starts it: alerts one after the other', async () => {
+    const [, typed = ''] = /program_output: \{[^\n]*keep_alive: true, program: "([^"]*)"/.exec(guide) ?? [];
+    expect(typed).toMatch(/^falcodrop run --stdin 2>>/);
+    const out = join(edge.lab.directory, 'falcodrop.log');
+    const program = typed.replace('falcodrop ', `${command} `).replace(/2>>.*/, `2>>${out}`);
+    // popen(3)
+    const child = edge.lab.spawn(edge.namespace, edge.argv([], { argv: ['sh', '-c', program] }), {
+      stdio: ['pipe', 'ignore', 'inherit'],
+    });
+    const isDecided = (client: string) => () => existsSync(out) && readFileSync(out, 'utf8').includes(client);
+    for (const client of [one, two]) {
+      child.stdin?.write(alert(client));
+      await expect.poll(isDecided(client), { timeout: 30_000 }).toBe(true);
+    }
+    child.stdin?.end();
+    await ended(child);
+    expect(child.exitCode).toBe(0);
+    expect(dropped(edge.lab.pinDir, [one, two, three])).toEqual(new Set([one, two]));
+  });
 });
 
 test('by the configuration, beside HTTP', async () => {

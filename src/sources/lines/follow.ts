@@ -12,7 +12,17 @@ import { Keeping } from '../keeping.ts';
 import { Feed, type FeedOptions, type Say } from './feed.ts';
 import { type Position, PositionFile } from './position.ts';
 import { rotatedOf, rotatedSince, tailAt } from './rotated.ts';
-import { type FileStatus, keyOf, NotAFile, type Opened, openFile, Segment, statusOf, tailSize } from './segment.ts';
+import {
+  type FileStatus,
+  keyOf,
+  NotAFile,
+  type Opened,
+  openFile,
+  readTail,
+  Segment,
+  statusOf,
+  tailSize,
+} from './segment.ts';
 import { PathWatch } from './watch.ts';
 
 export interface FollowOptions extends FeedOptions {
@@ -193,7 +203,10 @@ export class Follower {
     const named = await openFile(path).catch(() => null);
     const take = async ({ handle, status }: Opened, isCopy: boolean): Promise<Segment | null> => {
       const tail = status.size < offset ? null : await tailAt(handle, position);
-      return tail && new Segment(handle, status, this.#feed.splitter(offset === 0), { offset, tail, isCopy });
+      if (tail === null) return null;
+      const head =
+        (await readTail(handle, Math.min(offset, tailSize), Math.min(offset, tailSize))) ?? tail.subarray(0, 0);
+      return new Segment(handle, status, this.#feed.splitter(offset === 0), { offset, tail, head, isCopy });
     };
     let segment = named !== null && keyOf(named.status) === keyOf(position) ? await take(named, false) : null;
     // Not before: when it has been truncated meanwhile the copy is there.
@@ -248,7 +261,8 @@ export class Follower {
     this.#current = key;
     if (last !== undefined) this.#begunNs = status.birthtimeNs;
     say('info', last === undefined ? 'following' : 'rotated', { path, file: key, offset: 0 });
-    this.#keepSoon();
+    // At once where nothing is kept: killed and rotated before that, nobody would know of the file.
+    this.#keepSoon(last === undefined ? 0 : undefined);
   }
 
   /** Files that the path has named since anybody looked, and that were renamed since. */
@@ -307,16 +321,35 @@ export class Follower {
   async #truncated(segment: Segment): Promise<void> {
     const { path, say } = this.#options;
     const copy = segment.isCopy ? null : await this.#copyOf(segment);
-    if (copy === null) await this.#feed.end(segment.splitter);
-    else {
+    let found = 'read to its end';
+    if (copy === null) {
+      await this.#feed.end(segment.splitter);
+      found = !segment.isCopy && (await this.#passCopy(segment)) ? 'read before' : 'none found';
+    } else {
       this.#insert(segment, [copy]);
       this.#begunNs = copy.bornNs;
       // Truncated more than once before anybody looked.
       this.#insert(segment, await this.#copiedSince(copy.bornNs));
     }
     segment.restart(this.#feed.splitter());
-    say('info', 'truncated: read from its beginning', { path, copy: copy === null ? 'none found' : 'read to its end' });
+    say('info', 'truncated: read from its beginning', { path, copy: found });
     this.#keepSoon();
+  }
+
+  /** A copy with nothing that was not read: what came between copying and truncation was read in time. It is not read again. */
+  async #passCopy(segment: Segment): Promise<boolean> {
+    const isNew = (status: FileStatus, key: string): boolean =>
+      status.birthtimeNs > 0n && status.birthtimeNs >= this.#begunNs && !this.#isKnown(status, key);
+    let isPassed = false;
+    for (const opened of await rotatedOf(this.#options.path, isNew)) {
+      if (!isPassed && (await segment.holds(opened))) {
+        isPassed = true;
+        this.#markDone(opened.key, opened.status.birthtimeNs);
+        this.#begunNs = opened.status.birthtimeNs;
+      }
+      await opened.handle.close();
+    }
+    return isPassed;
   }
 
   /** The copy that was made before a truncation: it has, where reading stood, what was read there. */
@@ -362,11 +395,15 @@ export class Follower {
     await this.#feed.end(segment.splitter);
     this.#segments = this.#segments.filter((each) => each !== segment);
     // Without a time of birth its number may be another's tomorrow.
-    if (segment.bornNs > 0n) this.#done.add(idOf(segment.key, segment.bornNs));
-    const [oldest] = this.#done;
-    if (oldest !== undefined && this.#done.size > mostDone) this.#done.delete(oldest);
+    if (segment.bornNs > 0n) this.#markDone(segment.key, segment.bornNs);
     await segment.close();
     this.#keepSoon();
+  }
+
+  #markDone(key: string, bornNs: bigint): void {
+    this.#done.add(idOf(key, bornNs));
+    const [oldest] = this.#done;
+    if (oldest !== undefined && this.#done.size > mostDone) this.#done.delete(oldest);
   }
 
   /** Says what is wrong when it begins or becomes something else, and when it is over. */
@@ -396,8 +433,8 @@ export class Follower {
     return (await Promise.all(rests)).reduce((sum, rest) => sum + rest, 0);
   }
 
-  #keepSoon(): void {
-    if (!this.#isStopped) this.#keeping.soon();
+  #keepSoon(ms?: number): void {
+    if (!this.#isStopped) this.#keeping.soon(ms);
   }
 
   #positions(): { readonly value: readonly Position[]; readonly text: string } | null {

@@ -50,12 +50,14 @@ export class Segment {
   #offset: number;
   #tail: Buffer;
   #mark: Mark;
+  /** The file's first bytes: with these a copy of it begins, too. */
+  #head: Buffer;
 
   constructor(
     handle: FileHandle,
     { dev, ino, birthtimeNs }: FileStatus,
     splitter: LineSplitter,
-    from: { readonly offset: number; readonly tail: Buffer; readonly mark?: Mark; readonly isCopy?: boolean } = nothing,
+    from: Mark & { readonly head?: Buffer; readonly mark?: Mark; readonly isCopy?: boolean } = nothing,
   ) {
     this.handle = handle;
     this.dev = dev;
@@ -66,6 +68,7 @@ export class Segment {
     this.#offset = from.offset;
     this.#tail = from.tail;
     this.#mark = from.mark ?? from;
+    this.#head = from.head ?? nothing.tail;
   }
 
   get key(): string {
@@ -83,6 +86,13 @@ export class Segment {
     return { dev: this.dev, ino: this.ino, offset, tailLength: tail.length, tailHash: hashOf(tail) };
   }
 
+  /** Whether this is a copy of what was read here, without anything that was not. */
+  async holds({ handle, status }: Opened): Promise<boolean> {
+    const length = Math.min(this.#head.length, status.size);
+    if (length === 0 || status.size > this.#offset) return false;
+    return (await readTail(handle, length, length))?.equals(this.#head.subarray(0, length)) ?? false;
+  }
+
   /** What is new, as far as it fits into `buffer`, in which it lies. */
   async read(buffer: Buffer): Promise<Read> {
     const before = this.#tail.length;
@@ -94,6 +104,9 @@ export class Segment {
   /** The lines that end in these bytes were handed on, by {@link splitter}. */
   taken(bytes: Buffer): void {
     const { pending } = this.splitter;
+    if (this.#offset === this.#head.length && this.#head.length < tailSize) {
+      this.#head = Buffer.concat([this.#head, bytes.subarray(0, tailSize - this.#head.length)]);
+    }
     this.#offset += bytes.length;
     if (pending < bytes.length) {
       const ended = bytes.subarray(0, bytes.length - pending);
@@ -108,6 +121,7 @@ export class Segment {
     this.#offset = 0;
     this.#tail = nothing.tail;
     this.#mark = nothing;
+    this.#head = nothing.tail;
   }
 
   close(): Promise<void> {

@@ -86,7 +86,8 @@ export async function startFalco({
     call.on('error', () => undefined);
     seen.subs++;
     try {
-      for await (const _ of call) {
+      // Node 22 and 26 destroy a duplex stream whose readable side has been read to its end, before a status could be sent.
+      for await (const _ of call.iterator({ destroyOnReturn: false })) {
         seen.requests++;
         await writeAll(call);
       }

@@ -233,6 +233,20 @@ describe('rotation', () => {
     expect(await bench.saidOf('truncated')).toMatchObject({ details: { copy: 'read to its end' } });
   });
 
+  test('copytruncate: read past the copy before the truncation, it is not read again', async () => {
+    bench.append(...numbers(0, 20));
+    bench.follow();
+    await bench.judged(20);
+    copyFileSync(bench.path, rotated());
+    bench.append(20, 21);
+    await bench.judged(22);
+    truncateSync(bench.path);
+    bench.append(22);
+    await bench.judged(23);
+    expect(bench.rules).toEqual(numbers(0, 23));
+    expect(await bench.saidOf('truncated')).toMatchObject({ details: { copy: 'read before' } });
+  });
+
   test('truncated and grown past the old position at once: told by its content', async () => {
     bench.append(...numbers(0, 10));
     bench.follow();
@@ -315,6 +329,13 @@ describe('the position', () => {
     bench.follow();
     await bench.judged(2);
     expect([bench.rules, bench.bad]).toEqual([['a', 'b'], []]);
+  });
+
+  test('of a file that nobody has followed before is kept at once', async () => {
+    bench.append('a');
+    bench.follow({ pace: { ...quick, keepMs: 3_600_000 } });
+    while (typeof (await file().read()) === 'string') await new Promise((resolve) => setImmediate(resolve));
+    expect(await kept()).toHaveLength(1);
   });
 
   test('is not kept before what was read is durable', async () => {

@@ -41,7 +41,13 @@ export interface Bench {
 
 export const quick: Pace = { pollMs: 20, lingerPolls: 3, keepMs: 1, pieceSize: 256 << 10 };
 
-export function openBench({ longest = 1 << 20 }: { longest?: number } = {}): Bench {
+export function openBench({
+  longest = 1 << 20,
+  remembers = false,
+}: {
+  longest?: number;
+  remembers?: boolean;
+} = {}): Bench {
   const directory = mkdtempSync(join(tmpdir(), `fd${process.pid}-lines-`));
   const path = join(directory, 'alerts.jsonl');
   const stateDir = mkdtempSync(join(tmpdir(), `fd${process.pid}-state-`));
@@ -59,7 +65,7 @@ export function openBench({ longest = 1 << 20 }: { longest?: number } = {}): Ben
       wake();
     },
     intakeLimits,
-    { remembers: false },
+    { remembers },
   );
   const onBad = (problem: string): void => {
     bad.push(problem);
