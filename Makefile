@@ -106,6 +106,10 @@ soak: build $(STATE)/packages-test ## an hour (SOAK_SECONDS) of hands, kills, re
 bench: build $(STATE)/packages-test ## every figure of bench/README.md anew, some minutes (B=bench/lock.ts: one of them)
 	$(Q)for each in $(or $(B),bench/verdict.ts bench/lock.ts bench/offenders.ts bench/intake.ts bench/http.ts); do echo "$$each"; $(NODE) $$each; done
 
+.PHONY: bench-sources
+bench-sources: build $(STATE)/packages-test ## each source of alerts as a ratio to its bare floor, some minutes (docs/benchmarks.md)
+	$(Q)for each in bench/http.ts bench/lines.ts bench/grpc.ts bench/journal.ts $(wildcard bench/kafka.ts); do echo "$$each"; $(NODE) $$each; done
+
 deps: $(STATE)/packages-build $(NODE_STAMP) $(NPM_STAMP) ## what the build needs: packages, Node, npm packages
 
 clean: ## remove what the build made

@@ -1,7 +1,7 @@
 /**
  * The servers that http.ts compares, each in a process of its own. `bare`: node:http that collects a body, parses it and answers
  * 202. `falcodrop`: ours, with the queue, and everything up to the block list behind it, which here remembers nothing.
- * Prints a line {port}. Usage: http-server.ts bare|falcodrop
+ * Prints a line {port}. Usage: http-server.ts bare|falcodrop|judging
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';

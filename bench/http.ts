@@ -64,6 +64,18 @@ async function send(port: number, more: (done: number) => boolean): Promise<numb
 /** So many at once on a connection, in one write: next to nothing of the CPU is the sender's, and the server never waits for it. */
 const batch = Buffer.concat(Array.from({ length: 64 }, (_, nth) => requests[nth % requests.length] ?? Buffer.alloc(0)));
 const batched = 64;
+/** Where the decimals of its seconds lie in each alert: with those of their own none is the same as another, which would count once. */
+const decimals = [...batch.toString('latin1').matchAll(/"time":"[^."]*\.(?=\d{9}Z")/g)].map(
+  ({ 0: text, index }) => index + text.length,
+);
+if (decimals.length !== batched) throw new Error(`${decimals.length} times in ${batched} alerts`);
+
+let sent = 0;
+function freshBatch(): Buffer {
+  const fresh = Buffer.from(batch);
+  for (const at of decimals) fresh.write(String(sent++ % 1_000_000_000).padStart(9, '0'), at, 'latin1');
+  return fresh;
+}
 
 /** Of the judging server, since the start: its queue is bounded, and it answers faster than it judges. */
 let shed = 0;
@@ -93,7 +105,7 @@ async function throughput(port: number): Promise<number> {
         const enough = new Promise<void>((resolve) => {
           isEnough = resolve;
         });
-        socket.write(batch);
+        socket.write(freshBatch());
         await Promise.race([enough, closed]);
       }
       closed.catch(() => undefined);
@@ -113,6 +125,13 @@ async function holding(port: number): Promise<number[]> {
   return times;
 }
 
+/** Of a process and its threads, ms; in the kernel's ticks of 10 (proc_pid_stat(5), fields 14 and 15, after the name). */
+function cpuMs(pid: number): number {
+  const [, fields = ''] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ');
+  const [user, system] = fields.split(' ').slice(11, 13).map(Number);
+  return 10 * ((user ?? 0) + (system ?? 0));
+}
+
 const servers = new Map<Kind, Server>();
 try {
   for (const kind of kinds) servers.set(kind, await start(kind));
@@ -120,9 +139,15 @@ try {
   // Cold code is nobody's figure.
   for (const kind of kinds) await throughput(portOf(kind));
   const rates: Record<Kind, number[]> = { bare: [], falcodrop: [], judging: [] };
+  const cpu: Record<Kind, number> = { bare: 0, falcodrop: 0, judging: 0 };
   const waits: Record<Kind, number[]> = { bare: [], falcodrop: [], judging: [] };
   for (let pair = 0; pair < pairs; pair++) {
-    for (const kind of kinds) rates[kind].push(await throughput(portOf(kind)));
+    for (const kind of kinds) {
+      const pid = servers.get(kind)?.child.pid ?? 0;
+      const before = cpuMs(pid);
+      rates[kind].push(await throughput(portOf(kind)));
+      cpu[kind] += cpuMs(pid) - before;
+    }
     for (const kind of kinds) waits[kind].push(...(await holding(portOf(kind))));
   }
   const ratio = (kind: Kind): number => median(rates[kind].map((rate, nth) => rate / (rates.bare[nth] ?? Number.NaN)));
@@ -134,7 +159,11 @@ try {
   say(`${alerts} alerts over ${connections} connections, medians of ${pairs}:`);
   for (const kind of kinds) {
     const rate = median(rates[kind]).toFixed(0).padStart(7);
-    say(`${names[kind].padEnd(30)} ${rate} alerts/s   : bare ${ratio(kind).toFixed(2)}`);
+    const us = ((cpu[kind] * 1_000) / (alerts * pairs)).toFixed(1);
+    const share = (cpu.bare / cpu[kind]).toFixed(2);
+    say(
+      `${names[kind].padEnd(30)} ${rate} alerts/s   : bare ${ratio(kind).toFixed(2)}   CPU ${us} µs   : bare ${share}`,
+    );
   }
   if (shed > 0) say(`of them ${shed} were shed, while the queue was full`);
   say(`\na sender that waits for each answer, beside three that flood, ${held * pairs} alerts:`);

@@ -131,6 +131,27 @@ describe('decodeAlert', () => {
     expect(decoded({ rule: 'r', time }).timeNs).toBeNull();
   });
 
+  test('many of few seconds, in any order and form: each as if it were alone', () => {
+    const seconds = ['2026-11-22T12:30:00', '2026-11-22T12:30:01', '2026-02-30T12:30:00', '2026-11-22T25:30:00'];
+    const ends = ['Z', 'z', '+01:00', ' ', '.', ''];
+    const some = fc.record({
+      second: fc.constantFrom(...seconds),
+      decimals: fc.stringMatching(/^[0-9]{0,10}$/),
+      end: fc.constantFrom(...ends),
+    });
+    fc.assert(
+      fc.property(fc.array(some, { minLength: 1, maxLength: 20 }), (times) => {
+        for (const { second, decimals, end } of times) {
+          const time = `${second}${decimals === '' ? '' : `.${decimals}`}${end}`;
+          const isTime = /^(z|\+01:00)$/i.test(end) && decimals.length <= 9 && !/02-30|T25/.test(second);
+          const zone = end === '+01:00' ? end : 'Z';
+          const ns = BigInt(Date.parse(`${second}${zone}`) || 0) * 1_000_000n + BigInt(decimals.padEnd(9, '0'));
+          expect(decoded({ rule: 'r', time }).timeNs).toBe(isTime ? ns : null);
+        }
+      }),
+    );
+  });
+
   test.each([
     '{"evt.time":1795292155730711407}',
     '{"evt.time.iso8601":1795292155730711407}',
