@@ -27,7 +27,7 @@ const fetchBytes = 1 << 20;
 const mostBatches = 10_000;
 
 /** Bytes that may be handed over and not yet queued; then nothing is fetched. */
-const windowBytes = 1 << 20;
+const windowBytes = 4 << 20;
 
 /** How often partitions are looked at that nobody fetches: their leader was unknown, or the topic has more of them now. */
 const lookMs = 1_000;
@@ -494,28 +494,40 @@ function packed(
   highWatermark: bigint,
   longest: number,
 ): Records {
-  const read: { readonly offset: bigint; readonly value: Buffer | null }[] = [];
+  // A batch comes whole, also when the middle of it was asked for.
+  const first = Number(from);
+  let count = 0;
+  let length = 0;
   for (const { attributes, firstOffset, records } of batches) {
     if ((attributes & IS_CONTROL) !== 0) continue;
+    const base = Number(firstOffset);
     for (const { offsetDelta, value } of records) {
-      const offset = firstOffset + BigInt(offsetDelta);
-      // A batch comes whole, also when the middle of it was asked for.
-      if (offset >= from) read.push({ offset, value });
+      if (base + offsetDelta < first) continue;
+      count++;
+      if (value !== null) length += value.length > longest ? cutAt : value.length;
     }
   }
-  const kept = read.map(({ value }) => (value !== null && value.length > longest ? value.subarray(0, cutAt) : value));
-  const bytes = new Uint8Array(kept.reduce((sum, value) => sum + (value?.length ?? 0), 0));
-  const offsets = new Float64Array(read.length);
-  const ends = new Uint32Array(read.length);
-  const sizes = new Int32Array(read.length);
+  const bytes = new Uint8Array(length);
+  const offsets = new Float64Array(count);
+  const ends = new Uint32Array(count);
+  const sizes = new Int32Array(count);
+  let n = 0;
   let end = 0;
-  for (const [n, { offset, value }] of read.entries()) {
-    const part = kept[n] ?? null;
-    if (part !== null) bytes.set(part, end);
-    end += part?.length ?? 0;
-    offsets[n] = Number(offset);
-    ends[n] = end;
-    sizes[n] = value?.length ?? -1;
+  for (const { attributes, firstOffset, records } of batches) {
+    if ((attributes & IS_CONTROL) !== 0) continue;
+    const base = Number(firstOffset);
+    for (const { offsetDelta, value } of records) {
+      if (base + offsetDelta < first) continue;
+      if (value !== null) {
+        const part = value.length > longest ? value.subarray(0, cutAt) : value;
+        bytes.set(part, end);
+        end += part.length;
+      }
+      offsets[n] = base + offsetDelta;
+      ends[n] = end;
+      sizes[n] = value?.length ?? -1;
+      n++;
+    }
   }
   return {
     kind: 'records',

@@ -284,7 +284,7 @@ export class KafkaTopic {
     const thread = new Worker(new URL(file, import.meta.url), {
       workerData: data,
       name: 'falcodrop-kafka',
-      resourceLimits: { maxOldGenerationSizeMb: 512 },
+      resourceLimits: { maxOldGenerationSizeMb: 512, maxYoungGenerationSizeMb: 8 },
     });
     this.#thread = thread;
     let failure: Failure = { problem: 'its thread ended', hint: null, isRefusal: false };
