@@ -59,6 +59,7 @@ NPM_STAMP := node_modules/.package-lock.json
 OBJECT := dist/falcodrop.bpf.o
 ADDON := build/Release/falcodrop.node
 LAYOUT := $(STATE)/layout
+BROKER := $(STATE)/kafka/jars
 
 .PHONY: help build test test-nodes sanitize mutants lint format demo fuzz soak bench clean distclean deps
 
@@ -72,11 +73,11 @@ help: ## this list
 build: dist/main.js dist/falcodrop.node $(OBJECT) ## the command, its addon and its XDP program; then ./bin/falcodrop
 	@echo 'built: ./bin/falcodrop'
 
-test: build $(STATE)/packages-test $(STATE)/packages-lint ## types, lint and all tests (kernel tests want root)
+test: build $(STATE)/packages-test $(STATE)/packages-lint $(BROKER) ## types, lint and all tests (kernel tests want root)
 	$(Q)$(NODE) scripts/test.ts $(T)
 
 .PHONY: mutants
-mutants: build $(STATE)/packages-test ## plants the bugs of test/mutants, one by one: the tests must catch each (T=… chooses)
+mutants: build $(STATE)/packages-test $(BROKER) ## plants the bugs of test/mutants, one by one: the tests must catch each (T=… chooses)
 	$(Q)$(NODE) scripts/mutants.ts $(T)
 
 lint: $(NPM_STAMP) $(STATE)/packages-lint ## types, Biome (import table included), clang-format
@@ -91,7 +92,7 @@ format: $(NPM_STAMP) $(STATE)/packages-lint ## format all sources in place
 demo: build $(STATE)/packages-test ## a lab of namespaces: a real Falco alert comes in, the attacker's packets stop
 	$(Q)$(NODE) scripts/demo/demo.ts
 
-test-nodes: build $(STATE)/packages-test $(STATE)/packages-lint ## all tests with Node 22, 24 and 26 (NODES)
+test-nodes: build $(STATE)/packages-test $(STATE)/packages-lint $(BROKER) ## all tests with Node 22, 24 and 26 (NODES)
 	$(Q)$(NODE) scripts/test-nodes.ts $(T)
 
 sanitize: build $(STATE)/packages-test $(STATE)/packages-sanitize ## the addon's tests with ASan and UBSan, and under valgrind
@@ -103,7 +104,7 @@ fuzz: build $(STATE)/packages-test $(STATE)/packages-fuzz ## minutes (FUZZ_SECON
 soak: build $(STATE)/packages-test ## an hour (SOAK_SECONDS) of hands, kills, reboots and faults under a flood: nothing lost
 	$(Q)$(NODE) scripts/soak/soak.ts
 
-bench: build $(STATE)/packages-test ## every figure of bench/README.md anew, some minutes (B=bench/lock.ts: one of them)
+bench: build $(STATE)/packages-test $(BROKER) ## every figure of bench/README.md anew, some minutes (B=bench/lock.ts: one of them)
 	$(Q)for each in $(or $(B),bench/verdict.ts bench/lock.ts bench/offenders.ts bench/intake.ts bench/http.ts); do echo "$$each"; $(NODE) $$each; done
 
 .PHONY: bench-sources
@@ -125,6 +126,15 @@ $(STATE)/packages-%: scripts/packages
 	$(Q)mkdir -p $(LOG)
 	$(Q)scripts/packages $* $(LOG)/packages.log
 	@touch $@
+
+# The tests' own Kafka broker: jars from Maven Central, by versions in the pom, checksums verified (-C).
+$(BROKER): scripts/broker/pom.xml | $(STATE)/packages-test
+	$(call say,MVN,$@ (a Kafka broker for the tests))
+	$(Q)rm -rf $(STATE)/kafka
+	$(call logged,kafka,mvn --quiet --batch-mode --no-transfer-progress -C -f scripts/broker/pom.xml \
+	  -Dmaven.repo.local="$(CURDIR)/$(STATE)/kafka/repository" \
+	  org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies -DoutputDirectory="$(CURDIR)/$@.new")
+	$(Q)rm -rf $(STATE)/kafka/repository && mv $@.new $@ && touch $@
 
 $(NODE_STAMP): scripts/node/package.json scripts/node/package-lock.json
 	$(Q)command -v npm >/dev/null || scripts/packages npm

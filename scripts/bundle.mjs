@@ -1,6 +1,6 @@
 /**
  * Bundles src/main.ts into dist/: one entry and a chunk a verb (dynamic imports stay dynamic), so that a hand verb loads
- * only its own code; and the thread that writes the ledger. The addon and the BPF object are laid beside it by the Makefile;
+ * only its own code; the thread that writes the ledger, and the one that speaks with Kafka. The addon and the BPF object are laid beside it by the Makefile;
  * kernel/native.ts finds them there.
  *
  * Files are renamed into place and chunks carry a hash: a daemon that runs meanwhile never reads half a file.
@@ -18,7 +18,11 @@ const banner = `import { createRequire as bundleRequire } from 'node:module'; gl
 
 const result = await build({
   absWorkingDir: root,
-  entryPoints: { main: 'src/main.ts', 'ledger-worker': 'src/blocklist/ledger/worker.ts' },
+  entryPoints: {
+    main: 'src/main.ts',
+    'ledger-worker': 'src/blocklist/ledger/worker.ts',
+    'kafka-worker': 'src/sources/kafka/worker.ts',
+  },
   outdir: dist,
   bundle: true,
   splitting: true,
@@ -30,6 +34,8 @@ const result = await build({
   chunkNames: '[name]-[hash]',
   // better-sqlite3 looks for its addon beside itself, in node_modules.
   external: ['*.node', 'better-sqlite3'],
+  // Its usual entry reads a file beside itself, this one holds it.
+  alias: { '@platformatic/wasm-utils': join(root, 'node_modules/@platformatic/wasm-utils/dist/bundled.js') },
   banner: { js: banner },
   legalComments: 'none',
   logLevel: 'warning',
@@ -51,5 +57,5 @@ for (const name of await readdir(dist)) {
 }
 
 function isEntry(path) {
-  return /^(main|ledger-worker)\.js/.test(basename(path));
+  return /^(main|ledger-worker|kafka-worker)\.js/.test(basename(path));
 }

@@ -106,7 +106,7 @@ async function warningsOf({ files, passedOver }: Examined, config: Config, named
       message: `service.group: there is no group ${group}: maps are made root's`,
     });
   }
-  const { http, journal, lines, grpc } = config;
+  const { http, journal, kafka, lines, grpc } = config;
   for (const { address, tls, enabled } of grpc) {
     for (const path of [tls?.ca, tls?.cert]) {
       if (!enabled || path === undefined || !isMissing(path)) continue;
@@ -122,9 +122,10 @@ async function warningsOf({ files, passedOver }: Examined, config: Config, named
     journal.enabled ||
     lines.stdin ||
     lines.files.length > 0 ||
-    grpc.some(({ enabled }) => enabled);
+    grpc.some(({ enabled }) => enabled) ||
+    kafka.some(({ enabled }) => enabled);
   if (!isAny) {
-    const message = 'http, files, grpc, journal and stdin are all off: falcodrop run hears of no alert';
+    const message = 'http, files, grpc, journal, kafka and stdin are all off: falcodrop run hears of no alert';
     notes.push({ code: 'no_source', message });
   }
   return notes;

@@ -43,5 +43,6 @@ export function withSources(call: Pick<Call, 'options'>, config: Config): Config
     lines: { files, stdin },
     grpc: [],
     journal: { ...config.journal, enabled: false },
+    kafka: [],
   };
 }

@@ -2,6 +2,7 @@
 import type { Ports } from '../address/port.ts';
 import type { Prefix } from '../address/prefix.ts';
 import type { Rules } from '../judge/judge.ts';
+import type { BrokerAddress } from './broker-address.ts';
 import type { FalcoAddress } from './falco-address.ts';
 import type { Secret } from './secret.ts';
 
@@ -26,6 +27,8 @@ export interface Config {
   /** Falcos up to 0.43; none twice. */
   readonly grpc: readonly GrpcConfig[];
   readonly journal: JournalConfig;
+  /** No name twice. */
+  readonly kafka: readonly KafkaConfig[];
 }
 
 /** systemd's journal. */
@@ -73,6 +76,36 @@ export interface GrpcTlsConfig {
   readonly key: Secret;
   /** That Falco's certificate is for, where that is not the host. */
   readonly name: string | null;
+}
+
+/** A topic of alerts. */
+export interface KafkaConfig extends SpeaksFor {
+  readonly enabled: boolean;
+  /** Of the source: `kafka:NAME`. */
+  readonly name: string;
+  readonly brokers: readonly BrokerAddress[];
+  readonly topic: string;
+  /** null: one of this host's own. */
+  readonly group: string | null;
+  readonly begin: 'latest' | 'earliest';
+  /** null: none. */
+  readonly tls: KafkaTlsConfig | null;
+  /** null: no password is asked for. */
+  readonly sasl: KafkaSaslConfig | null;
+}
+
+/** PEM; certificate and key are both there, or neither. */
+export interface KafkaTlsConfig {
+  /** null: the public ones. */
+  readonly ca: Secret | null;
+  readonly cert: Secret | null;
+  readonly key: Secret | null;
+}
+
+export interface KafkaSaslConfig {
+  readonly mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512';
+  readonly username: string;
+  readonly password: Secret;
 }
 
 export interface HttpConfig extends SpeaksFor {

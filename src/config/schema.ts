@@ -14,7 +14,8 @@ import { prefixSet } from '../address/set.ts';
 import { FalcodropError } from '../errors.ts';
 import { defaultRules } from '../judge/judge.ts';
 import { parseDuration } from '../time/duration.ts';
-import type { Config, GrpcConfig, HttpConfig, SpeaksFor } from './config.ts';
+import { type BrokerAddress, formatBrokerAddress, parseBrokerAddress } from './broker-address.ts';
+import type { Config, GrpcConfig, HttpConfig, KafkaConfig, SpeaksFor } from './config.ts';
 import { type FalcoAddress, formatFalcoAddress, parseFalcoAddress } from './falco-address.ts';
 import { pem, type Secret, secret } from './secret.ts';
 import type { Told } from './shape.ts';
@@ -177,6 +178,125 @@ const grpcServer = z
       context.issues.push({ code: 'custom', input: null, message: 'needs tls: Falco asks for a client certificate' });
     }
     return { address, enabled, tls: tls === undefined ? null : { ...tls, name: tls.name ?? null } };
+  });
+
+/** Kafka's own rules for a topic (Topic.validate): ASCII, at most 249 characters, neither "." nor "..". */
+const topicName = z
+  .string()
+  .refine((text) => /^[\w.-]{1,249}$/.test(text) && text !== '.' && text !== '..', { error: 'is no name of a topic' });
+
+const kafkaTopic = z
+  .strictObject({
+    name: z
+      .string()
+      .refine((text) => /^[a-z0-9][\w.-]{0,62}$/i.test(text), {
+        error: 'is no name: letters, digits, "_", "." and "-"',
+      })
+      .default('kafka')
+      .meta(
+        told({
+          description: 'Tells it from others: the source is kafka:NAME.',
+          'x-expects': 'a name',
+          'x-example': 'fleet',
+        }),
+      ),
+    brokers: z
+      .array(
+        z
+          .string()
+          .transform((_text, context): BrokerAddress => parsed(context, parseBrokerAddress))
+          .meta(told({ 'x-expects': 'HOST:PORT', 'x-example': 'kafka-1.example.org:9092' })),
+      )
+      .min(1)
+      .max(64)
+      .refine((brokers) => new Set(brokers.map(formatBrokerAddress)).size === brokers.length, {
+        error: 'names a broker twice',
+      })
+      .meta(
+        told({
+          description: 'Where to begin; they name the others.',
+          'x-expects': 'a list of HOST:PORT',
+          'x-example': ['kafka-1.example.org:9092'],
+        }),
+      ),
+    topic: topicName.meta(
+      told({
+        description: "The topic: falcosidekick's kafka.topic.",
+        'x-expects': 'the name of a topic',
+        'x-example': 'falco',
+      }),
+    ),
+    group: z
+      .string()
+      .refine((text) => /^[\x21-\x7e]{1,249}$/.test(text), { error: 'is no name of a group' })
+      .optional()
+      .meta(
+        told({
+          description:
+            'The consumer group; falcodrop-HOSTNAME where it is not given. Of several hosts in one group each alert reaches one.',
+          'x-expects': 'the name of a group',
+          'x-example': 'falcodrop-edge1',
+        }),
+      ),
+    begin: z
+      .enum(['latest', 'earliest'])
+      .default('latest')
+      .meta(
+        told({
+          description: 'Where a group begins that has never been there: at what comes from now on, or at the oldest.',
+          'x-example': 'earliest',
+        }),
+      ),
+    tls: z
+      .strictObject({
+        ca: pem(
+          'certificate',
+          "The CA of the brokers' certificates, PEM; without it the public ones.",
+          'kafka-ca.crt',
+        ).optional(),
+        cert: pem('certificate', 'Our certificate, PEM, where brokers ask for one.', 'kafka.crt').optional(),
+        key: pem('key', 'The key of our certificate, PEM.', 'kafka.key').optional(),
+      })
+      .optional()
+      .meta(told({ description: 'TLS; {} is TLS with the public CAs.' })),
+    sasl: z
+      .strictObject({
+        mechanism: z
+          .enum(['plain', 'scram-sha-256', 'scram-sha-512'])
+          .meta(told({ description: 'As the user was made for.', 'x-example': 'scram-sha-512' })),
+        username: z
+          .string()
+          .min(1)
+          .max(255)
+          .meta(told({ description: 'Who we are.', 'x-expects': 'a name', 'x-example': 'falcodrop' })),
+        password: secret('The password.', 'kafka-password'),
+      })
+      .optional()
+      .meta(told({ description: 'A password, where brokers ask for one.' })),
+    remote,
+    fleet_hosts: fleetHosts,
+    enabled: z
+      .boolean()
+      .default(true)
+      .meta(told({ description: 'Whether alerts are taken from it.', 'x-example': false })),
+  })
+  .transform(({ tls, sasl, group, remote: isRemote, fleet_hosts, ...rest }, context): KafkaConfig => {
+    if (tls !== undefined && (tls.cert === undefined) !== (tls.key === undefined)) {
+      const lacks = tls.cert === undefined ? 'certificate' : 'key';
+      context.issues.push({
+        code: 'custom',
+        input: null,
+        message: `tls names no ${lacks}: cert and key belong together`,
+      });
+    }
+    const { ca = null, cert = null, key = null } = tls ?? {};
+    return {
+      ...rest,
+      group: group ?? null,
+      tls: tls === undefined ? null : { ca, cert, key },
+      sasl: sasl ?? null,
+      ...speaksFor({ remote: isRemote, fleet_hosts }),
+    };
   });
 
 /** As the kernel takes them (dev_valid_name of net/core/dev.c): at most 15 bytes, no slash, colon or white space. */
@@ -545,6 +665,20 @@ export const schema = z
       })
       .prefault({})
       .meta(told({ description: 'Alerts from the journal, through journalctl.' })),
+    kafka: z
+      .array(kafkaTopic)
+      .max(64)
+      .refine((topics) => new Set(topics.map(({ name }) => name)).size === topics.length, {
+        error: 'gives a name twice: each topic takes one of its own',
+      })
+      .prefault([])
+      .meta(
+        told({
+          description: "Topics of alerts: falcosidekick's Kafka output.",
+          'x-expects': 'a list of topics',
+          'x-example': [{ brokers: ['kafka-1.example.org:9092'], topic: 'falco' }],
+        }),
+      ),
   })
   .meta(told({ description: 'The configuration of falcodrop.' }));
 
@@ -579,6 +713,7 @@ export function toConfig(settings: z.output<typeof schema>): Config {
       matches: journal.matches,
       directory: journal.directory === '' ? null : journal.directory,
     },
+    kafka: settings.kafka,
   };
 }
 

@@ -17,6 +17,7 @@ import { openGlance } from './glance.ts';
 import { asksFalco, openGrpc } from './grpc.ts';
 import { type Http, listens, openHttp, pinsReadiness } from './http.ts';
 import { openJournal } from './journal.ts';
+import { type Kafka, openKafka, readsTopics } from './kafka.ts';
 import { haveEnd, openLines } from './lines.ts';
 import { type Log, type Logger, openLog } from './log.ts';
 import { notify } from './notify.ts';
@@ -71,13 +72,20 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const { config, pinDir, signal, open, log = openLog() } = options;
   const { logger } = log;
   let http: Http | null = null;
+  let kafka: Kafka | null = null;
   const stop = listenForStop(signal, () => {
     logger.warn('SIGHUP: secrets and certificates are read again, the rest of the configuration at the start only');
     if (hasSecrets(config.http)) http?.reload();
+    kafka?.reload();
   });
   const closers: (() => void | Promise<void>)[] = [];
   /** Of alerts that are all there: no more is prepared for than they need, for Falco may start one of these an alert. */
-  const isBrief = !listens(config.http) && !asksFalco(config.grpc) && !config.journal.enabled && haveEnd(config.lines);
+  const isBrief =
+    !listens(config.http) &&
+    !asksFalco(config.grpc) &&
+    !config.journal.enabled &&
+    !readsTopics(config.kafka) &&
+    haveEnd(config.lines);
   try {
     const stopping = new AbortController();
     let isOver = false;
@@ -193,8 +201,22 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       add,
     });
     closers.push(() => journal?.abandon());
+    const topics = readsTopics(config.kafka)
+      ? await openKafka({
+          config: config.kafka,
+          longest,
+          intake,
+          stateDir: options.stateDir,
+          durable,
+          logger,
+          environment: options.environment ?? process.env,
+          add,
+        })
+      : null;
+    kafka = topics;
+    closers.push(() => topics?.abandon());
     const hasLines = config.lines.stdin || config.lines.files.length > 0;
-    if (!listens(config.http) && !hasLines && !asksFalco(config.grpc) && journal === null) {
+    if (!listens(config.http) && !hasLines && !asksFalco(config.grpc) && journal === null && topics === null) {
       logger.warn('no source of alerts is enabled');
     }
 
@@ -234,14 +256,14 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     stopping.abort();
     let isDurable = false;
     const isDone = await within(isEnded ? finishWithinMs : stopWithinMs, async () => {
-      await Promise.all([served.close(requestGraceMs), lines.stop(), grpc.stop(), journal?.stop()]);
+      await Promise.all([served.close(requestGraceMs), lines.stop(), grpc.stop(), journal?.stop(), topics?.stop()]);
       await intake.idle();
       const settled = settling.now();
       // A ledger that can not be written would be waited for in vain: it is tried once more, and then let go.
       await Promise.race([settled, ...(book === null ? [] : [book.troubled()])]);
       await book?.close();
       isDurable = await settled;
-      await Promise.all([lines.close(), journal?.close(), kept?.close()]);
+      await Promise.all([lines.close(), journal?.close(), topics?.close(), kept?.close()]);
     });
     if (!isDone) logger.warn({ waiting: intake.waiting }, 'stopped before all was done');
     const trouble = book?.trouble ?? null;
@@ -251,7 +273,14 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     shedding.say();
     isOver = true;
     const journalCounts = journal === null ? {} : { journal: journal.counts() };
-    const counts = { sources: intake.counts(), http: served.counts(), ...journalCounts, alerts: alerts.counts() };
+    const kafkaCounts = topics === null ? {} : { kafka: topics.counts() };
+    const counts = {
+      sources: intake.counts(),
+      http: served.counts(),
+      ...journalCounts,
+      ...kafkaCounts,
+      alerts: alerts.counts(),
+    };
     logger.info(counts, 'stopped');
     if (isEnded) {
       const failure = await ended;

@@ -18,7 +18,7 @@ const rooms: Readonly<
   kernel: { imports: ['address', 'time'], packages: ['node'] },
   host: { imports: ['kernel', 'judge', 'address'], packages: ['node'] },
   blocklist: { imports: ['kernel', 'address', 'time'], packages: ['node', 'better-sqlite3'] },
-  sources: { imports: ['alert', 'time'], packages: ['node', '@grpc/grpc-js'] },
+  sources: { imports: ['alert', 'time'], packages: ['node', '@grpc/grpc-js', '@platformatic/kafka'] },
   falco: { imports: ['judge', 'alert'], packages: ['node', 'yaml'] },
   observe: { imports: ['alert', 'judge', 'blocklist', 'kernel', 'time'], packages: ['node', 'pino'] },
   config: { imports: ['judge', 'address', 'time'], packages: ['node', 'yaml', 'zod'] },
@@ -41,6 +41,7 @@ const modulesOf: Readonly<Record<string, readonly string[]>> = {
   commander: ['commander'],
   'better-sqlite3': ['better-sqlite3'],
   '@grpc/grpc-js': ['@grpc/grpc-js'],
+  '@platformatic/kafka': ['@platformatic/kafka'],
   // never anybody's
   loader: ['node:module', 'left-pad'],
 };
