@@ -41,22 +41,33 @@ async function fill(): Promise<void> {
   await producer.close();
 }
 
-/** Alerts a second, from the first one to the last. */
-async function timed(work: (came: () => void) => Promise<() => Promise<void>>): Promise<number> {
+interface Taken {
+  /** Alerts a second, from the first one to the last. */
+  readonly rate: number;
+  /** Microseconds of the CPU for an alert, of all threads of this process: other work on the machine changes little of it. */
+  readonly cpu: number;
+}
+
+async function timed(work: (came: () => void) => Promise<() => Promise<void>>): Promise<Taken> {
   let count = 0;
   let first = 0;
+  let before = process.cpuUsage();
   let isOver: () => void = () => undefined;
   const over = new Promise<void>((resolve) => {
     isOver = resolve;
   });
   const stop = await work(() => {
-    if (count++ === 0) first = performance.now();
+    if (count++ === 0) {
+      first = performance.now();
+      before = process.cpuUsage();
+    }
     if (count === alerts) isOver();
   });
   await over;
   const took = performance.now() - first;
+  const { user, system } = process.cpuUsage(before);
   await stop();
-  return (alerts / took) * 1000;
+  return { rate: (alerts / took) * 1000, cpu: (user + system) / alerts };
 }
 
 async function bare(came: () => void): Promise<() => Promise<void>> {
@@ -95,17 +106,20 @@ async function ours(came: () => void): Promise<() => Promise<void>> {
 
 try {
   await fill();
-  const rates: { readonly a: number; readonly b: number }[] = [];
+  const rounds: { readonly a: Taken; readonly b: Taken }[] = [];
   // The first of each compiles.
   for (let n = 0; n <= pairs; n++) {
-    const pair = { a: await timed(bare), b: await timed(ours) };
-    if (n > 0) rates.push(pair);
+    const round = { a: await timed(bare), b: await timed(ours) };
+    if (n > 0) rounds.push(round);
   }
-  const [a, b] = [median(rates.map((pair) => pair.a)), median(rates.map((pair) => pair.b))];
-  say(`alerts a second, ${alerts} recorded ones, median of ${pairs}`);
-  say(`  bare consumer, JSON.parse   ${Math.round(a)}`);
-  say(`  our source                  ${Math.round(b)}`);
-  say(`  our source : bare consumer  ${median(rates.map((pair) => pair.b / pair.a)).toFixed(2)}`);
+  const line = (name: string, of: 'a' | 'b'): string => {
+    const [rate, cpu] = (['rate', 'cpu'] as const).map((what) => median(rounds.map((round) => round[of][what])));
+    return `  ${name}   ${Math.round(rate ?? 0)} alerts a second, ${(cpu ?? 0).toFixed(1)} µs of the CPU each`;
+  };
+  say(`${alerts} recorded alerts, median of ${pairs}`);
+  say(line('bare consumer, JSON.parse', 'a'));
+  say(line('our source               ', 'b'));
+  say(`  our source : bare consumer   ${median(rounds.map(({ a, b }) => b.rate / a.rate)).toFixed(2)}`);
 } finally {
   await broker.kill();
   rmSync(directory, { recursive: true });

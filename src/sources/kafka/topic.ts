@@ -5,6 +5,7 @@
  * its identity, and a block that is there already changes nothing. Who speaks with the brokers is a thread (worker.ts), one for
  * each membership.
  */
+import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import { FalcodropError } from '../../errors.ts';
 import { Sparing } from '../grpc/sparing.ts';
@@ -286,10 +287,14 @@ export class KafkaTopic {
     };
     // Run from the sources, or from the bundle in dist/.
     const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './kafka-worker.js';
+    // What it reads lies outside of V8's heap, and in a thread with limits V8 would look for all garbage with every few megabytes of
+    // it. The flag holds for threads that are begun from now on.
+    setFlagsFromString('--initial-old-space-size=96');
     const thread = new Worker(new URL(file, import.meta.url), {
       workerData: data,
       name: 'falcodrop-kafka',
-      resourceLimits: { maxOldGenerationSizeMb: 512, maxYoungGenerationSizeMb: 8 },
+      // A megabyte can inflate to millions of messages: then this thread ends, and not the daemon.
+      resourceLimits: { maxOldGenerationSizeMb: 512 },
     });
     this.#thread = thread;
     let failure: Failure = { problem: 'its thread ended', hint: null, isRefusal: false };
