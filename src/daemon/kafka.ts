@@ -48,6 +48,7 @@ export async function openKafka(options: KafkaOptions): Promise<Kafka> {
   const { config, longest, intake, stateDir, durable, logger, environment, add = noSources, pace = {} } = options;
   const wanted = config.filter(({ enabled }) => enabled);
   const { Aside } = await import('../sources/kafka/aside.ts');
+  const { Member } = await import('../sources/kafka/member.ts');
   const { KafkaTopic } = await import('../sources/kafka/topic.ts');
   const { readSecret } = await import('../config/secret.ts');
   const readTls = await tlsReader(environment);
@@ -57,6 +58,7 @@ export async function openKafka(options: KafkaOptions): Promise<Kafka> {
     if (tls === null && sasl?.mechanism === 'plain') {
       logger.warn({ source }, 'the password goes to the brokers in clear text: kafka.tls');
     }
+    const ourGroup = group ?? `falcodrop-${hostname()}`;
     const standing = add({ name: source, kind: 'kafka' });
     standing.at(`${topic} at ${brokers.map(formatBrokerAddress).join()}`);
     const readAccess = (): KafkaAccess => ({
@@ -66,7 +68,7 @@ export async function openKafka(options: KafkaOptions): Promise<Kafka> {
     return new KafkaTopic({
       brokers,
       topic,
-      group: group ?? `falcodrop-${hostname()}`,
+      group: ourGroup,
       begin,
       readAccess,
       intake,
@@ -76,6 +78,7 @@ export async function openKafka(options: KafkaOptions): Promise<Kafka> {
       longest,
       durable,
       aside,
+      member: new Member(stateDir, source, { topic, group: ourGroup }),
       say: standing.hears(sayTo(logger)),
       standing,
       pace,

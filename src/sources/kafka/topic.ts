@@ -15,6 +15,7 @@ import type { Say } from '../lines/feed.ts';
 import type { Standing } from '../standing.ts';
 import type { Aside } from './aside.ts';
 import type { Failure } from './failure.ts';
+import type { Member } from './member.ts';
 import type {
   Assigned,
   BrokerAddress,
@@ -46,6 +47,7 @@ export interface TopicOptions {
   /** As {@link Keeping}'s. */
   readonly durable: () => Promise<boolean>;
   readonly aside: Aside;
+  readonly member?: Pick<Member, 'read' | 'keep'>;
   readonly say: Say;
   readonly standing?: Standing;
   readonly pace?: Partial<TopicPace>;
@@ -220,6 +222,7 @@ export class KafkaTopic {
 
   async #run(): Promise<void> {
     let failures = 0;
+    this.#memberId = (await this.#options.member?.read()) ?? null;
     while (!this.#isEnded) {
       const begun = performance.now();
       const failure = await this.#session();
@@ -371,6 +374,7 @@ export class KafkaTopic {
   #assign(memberId: string | null, partitions: readonly Assigned[]): void {
     const before = new Map(this.#leases);
     this.#memberId = memberId;
+    if (memberId !== null) void this.#keepMember(memberId);
     this.#hasBegun = true;
     this.#leases.clear();
     for (const { partition, lease, offset } of partitions) {
@@ -386,6 +390,17 @@ export class KafkaTopic {
       group,
       partitions: ours,
     });
+  }
+
+  /** Without it who comes after a kill waits until the group has noticed. */
+  async #keepMember(id: string): Promise<void> {
+    const { member, source } = this.#options;
+    try {
+      await member?.keep(id);
+    } catch (error) {
+      const problem = (error as NodeJS.ErrnoException).code ?? String(error);
+      this.#state.say('warn', 'our membership of the group can not be kept', { source, problem });
+    }
   }
 
   async #push({ partition, lease: id, offsets, ends, sizes, bytes, next, high }: Records, lease: Lease): Promise<void> {
