@@ -1,6 +1,6 @@
 /** Alerts of a Kafka topic through the built command into real maps and the ledger, with each side killed. */
 import { type ChildProcess, spawnSync } from 'node:child_process';
-import { appendFileSync, readFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -12,10 +12,12 @@ import { differences, dropped, type Edge, openEdge } from './edge.ts';
 
 const [one, two, three, four] = ['203.0.113.7', '203.0.113.8', '203.0.113.9', '203.0.113.11'] as const;
 
+const config = 'automatic: enforce\nhost_aliases: [edge]\nhttp: { enabled: false }\n';
+
 let edge: Edge;
 let broker: Broker;
 beforeEach(async () => {
-  edge = openEdge({ config: 'automatic: enforce\nhost_aliases: [edge]\nhttp: { enabled: false }\n' });
+  edge = openEdge({ config });
   broker = await prepareBroker({
     directory: join(edge.lab.directory, 'kafka'),
     within: ['ip', 'netns', 'exec', edge.namespace],
@@ -46,9 +48,10 @@ interface Run {
   readonly lines: Line[];
 }
 
-function start(fault = ''): Run {
-  const environment = { FALCODROP_CONFIG: edge.configFile };
-  const argv = edge.argv(['run'], { fault, environment });
+/** Beside the broker, with the maps and the ledger of `of`. */
+function start(fault = '', of = edge): Run {
+  const environment = { FALCODROP_CONFIG: of.configFile };
+  const argv = of.argv(['run'], { fault, environment });
   const child = edge.lab.spawn(edge.namespace, argv, { stdio: ['ignore', 'ignore', 'pipe'] });
   const lines: Line[] = [];
   let wake: () => void = () => undefined;
@@ -74,6 +77,11 @@ function start(fault = ''): Run {
   };
 }
 
+function configure({ configFile }: Edge, group: string): void {
+  const where = `name: fleet, brokers: ["127.0.0.1:${broker.ports.plain}"], topic: falco, begin: earliest`;
+  appendFileSync(configFile, `kafka: [{ ${where}, group: ${group} }]\n`);
+}
+
 const decided =
   (client: string) =>
   ({ msg, offender }: Line): boolean =>
@@ -81,10 +89,7 @@ const decided =
 
 test('daemon and broker are killed: every alert of the topic has one claim, and what is none is kept aside', async () => {
   send(alert(one));
-  appendFileSync(
-    edge.configFile,
-    `kafka: [{ name: fleet, brokers: ["127.0.0.1:${broker.ports.plain}"], topic: falco, group: edge, begin: earliest }]\n`,
-  );
+  configure(edge, 'edge');
   // The map has the block, and nobody has written it down; then it is written down, and the offset is not.
   for (const fault of ['automatic.mapped', 'settle.recorded']) await ended(start(fault).child);
   const run = start();
@@ -125,4 +130,59 @@ test('daemon and broker are killed: every alert of the topic has one claim, and 
   last.child.kill('SIGTERM');
   await ended(last.child);
   expect(last.lines.at(-1)).toMatchObject({ sources: { 'kafka:fleet': { received: 1, decided: 1 } } });
+});
+
+test('two daemons in one group share what comes, and who is left has all of it; in two groups each has all', async () => {
+  const other = openEdge({ config });
+  try {
+    other.attach();
+    const clients = (from: number, to: number) => Array.from({ length: to - from }, (_, n) => `203.0.113.${from + n}`);
+    const all = clients(20, 80);
+    const held = (of: Edge) => dropped(of.lab.pinDir, all);
+    const everyOne = (runs: readonly Run[], wanted: readonly string[]): Promise<void> =>
+      expect
+        .poll(() => wanted.filter((client) => !runs.some(({ lines }) => lines.some(decided(client)))), {
+          timeout: 60_000,
+        })
+        .toEqual([]);
+    send(...clients(20, 22).map(alert));
+    configure(edge, 'edge');
+    configure(other, 'edge');
+    const one = start();
+    await one.said(({ msg, partitions }) => msg === 'partitions' && String(partitions) === '0,1');
+    const two = start('', other);
+    await two.said(({ msg, partitions }) => msg === 'partitions' && String(partitions).length === 1);
+    send(...clients(22, 50).map(alert));
+    await everyOne([one, two], clients(20, 50));
+    // What was read before it was dealt to the other may be decided by both.
+    for (const of of [edge, other]) expect(held(of).size).toBeGreaterThanOrEqual(14);
+    expect(new Set([...held(edge), ...held(other)])).toEqual(new Set(clients(20, 50)));
+
+    two.child.kill('SIGKILL');
+    send(...clients(50, 80).map(alert));
+    await everyOne([one], clients(50, 80));
+    expect(new Set([...held(edge), ...held(other)])).toEqual(new Set(all));
+
+    writeFileSync(other.configFile, readFileSync(other.configFile, 'utf8').replace('group: edge', 'group: other'));
+    const third = start('', other);
+    await everyOne(
+      [third],
+      all.filter((client) => !held(other).has(client)),
+    );
+    await expect.poll(() => held(other), { timeout: 20_000 }).toEqual(new Set(all));
+    for (const run of [one, third]) {
+      run.child.kill('SIGTERM');
+      await ended(run.child);
+      expect(run.child.exitCode).toBe(0);
+    }
+    for (const of of [edge, other]) {
+      expect(differences(of)).toEqual([]);
+      const made = of.json(0, ['history', '--limit', '1000']).said.filter(({ action }) => action === 'made');
+      expect(new Set(made.map(({ target }) => target))).toEqual(held(of));
+      expect(made).toHaveLength(held(of).size);
+    }
+  } finally {
+    other.purge();
+    await other.lab.close();
+  }
 });
