@@ -181,10 +181,12 @@ export class Follower {
     if (kept === 'bad') say('warn', 'the position kept is damaged: read from the beginning', { path });
     if (typeof kept === 'string') return;
     for (const position of kept.positions) {
-      const segment = await this.#locate(position);
-      if (segment !== null && this.#segments.some(({ key }) => key === segment.key)) await segment.close();
-      else if (segment !== null) this.#segments.push(segment);
-      else if (position.offset > 0)
+      const found = await this.#locate(position);
+      for (const segment of found) {
+        if (this.#segments.some(({ key }) => key === segment.key)) await segment.close();
+        else this.#segments.push(segment);
+      }
+      if (found.length === 0 && position.offset > 0)
         say('info', 'what was read last is gone or another: read from the beginning', { path });
     }
     // Of a file of which nothing was read no copy can be told: all that were made since are taken for such.
@@ -195,8 +197,11 @@ export class Follower {
       say('info', 'following', { path, file: key, offset: position.offset });
   }
 
-  /** The file of a position: by its identity, else, renamed over or copied away, by its content. */
-  async #locate(position: Position): Promise<Segment | null> {
+  /**
+   * The file of a position: by its identity, else, renamed over or copied away, by its content; then, truncated and renamed since, the
+   * file itself from its beginning.
+   */
+  async #locate(position: Position): Promise<readonly Segment[]> {
     const { path } = this.#options;
     const { offset, tailLength } = position;
     const named = await openFile(path).catch(() => null);
@@ -209,17 +214,23 @@ export class Follower {
     };
     let segment = named !== null && keyOf(named.status) === keyOf(position) ? await take(named, false) : null;
     // Not before: when it has been truncated meanwhile the copy is there.
-    const rotated = segment === null ? await rotatedOf(path, ({ size }) => size >= offset) : [];
+    const isWanted = ({ size }: FileStatus, key: string): boolean => size >= offset || key === keyOf(position);
+    const rotated = segment === null ? await rotatedOf(path, isWanted) : [];
     for (const each of rotated) if (each.key === keyOf(position)) segment ??= await take(each, false);
     // Nothing was read of it: nothing tells it from others.
     if (tailLength > 0) {
       if (named !== null) segment ??= await take(named, false);
       for (const each of rotated.toReversed()) segment ??= await take(each, true);
     }
-    for (const opened of [...(named === null ? [] : [named]), ...rotated]) {
-      if (opened.handle !== segment?.handle) await opened.handle.close();
+    const found = segment === null ? [] : [segment];
+    const itself = rotated.find(({ key }) => key === keyOf(position));
+    if (itself !== undefined && itself.handle !== segment?.handle) {
+      found.push(new Segment(itself.handle, itself.status, this.#feed.splitter()));
     }
-    return segment;
+    for (const opened of [...(named === null ? [] : [named]), ...rotated]) {
+      if (!found.some(({ handle }) => handle === opened.handle)) await opened.handle.close();
+    }
+    return found;
   }
 
   /** What the path names now; when that is another file than before, also those that it named in between. */

@@ -404,6 +404,28 @@ describe('the position', () => {
       ['c', ...numbers(0, 20)],
     ],
     [
+      'truncated, with a copy, and then renamed',
+      () => {
+        bench.append('c');
+        copyTruncate();
+        bench.append('d');
+        renameSync(bench.path, rotated(2));
+        bench.append('e');
+      },
+      ['c', 'd', 'e'],
+    ],
+    [
+      'renamed, and then truncated, with a copy',
+      () => {
+        bench.append('c');
+        renameSync(bench.path, rotated(2));
+        bench.append('d');
+        copyTruncate();
+        bench.append('e');
+      },
+      ['c', 'd', 'e'],
+    ],
+    [
       'copied to another file system and back',
       () => {
         copyFileSync(bench.path, `${bench.path}-new`);
