@@ -61,6 +61,12 @@ const coarseMs = 10;
 /** Files of one path open at once; rotated faster than they are given up, more wait. */
 const mostSegments = 16;
 
+interface Kept {
+  readonly positions: readonly Position[];
+  /** ns since 1970. Copies made since then were not there. */
+  readonly atNs: bigint;
+}
+
 export class Follower {
   readonly #options: FollowOptions;
   readonly #pace: Pace;
@@ -84,7 +90,7 @@ export class Follower {
   #begunNs = 0n;
   /** By topic, what is wrong now: said when it changes. */
   readonly #troubles = new Map<string, string>();
-  readonly #keeping: Keeping<readonly Position[]>;
+  readonly #keeping: Keeping<Kept>;
 
   constructor(options: FollowOptions) {
     this.#options = options;
@@ -96,7 +102,7 @@ export class Follower {
     this.#keeping = new Keeping({
       now: () => this.#positions(),
       durable: options.durable,
-      write: (positions) => this.#kept.write(positions),
+      write: ({ positions, atNs }) => this.#kept.write(positions, atNs),
       onTrouble: (error) =>
         this.#trouble(
           'position',
@@ -184,7 +190,12 @@ export class Follower {
       const found = await this.#locate(position);
       for (const segment of found) {
         if (this.#segments.some(({ key }) => key === segment.key)) await segment.close();
-        else this.#segments.push(segment);
+        else {
+          // Truncated more than once before it was renamed: the later copies lie between the first one and the file itself.
+          const [copy] = found;
+          if (copy !== undefined && copy !== segment && copy.isCopy) await this.#addBornSince(copy.bornNs, segment.key);
+          this.#segments.push(segment);
+        }
       }
       if (found.length === 0 && position.offset > 0)
         say('info', 'what was read last is gone or another: read from the beginning', { path });
@@ -282,6 +293,12 @@ export class Follower {
     const isKnown = (status: FileStatus, key: string): boolean => key === current || this.#isKnown(status, key);
     const rotated = await rotatedSince(this.#options.path, await statusOf(last.handle), isKnown);
     for (const each of rotated) this.#add(each.handle, each.status);
+  }
+
+  async #addBornSince(sinceNs: bigint, except: string): Promise<void> {
+    const isKnown = (status: FileStatus, key: string): boolean => key === except || this.#isKnown(status, key);
+    const since = { mtimeNs: 0n, birthtimeNs: sinceNs };
+    for (const each of await rotatedSince(this.#options.path, since, isKnown)) this.#add(each.handle, each.status);
   }
 
   #isKnown(status: FileStatus, key: string): boolean {
@@ -434,9 +451,10 @@ export class Follower {
     if (!this.#isStopped) this.#keeping.soon(ms);
   }
 
-  #positions(): { readonly value: readonly Position[]; readonly text: string } | null {
-    const value = this.#segments.map(({ position }) => position);
-    return value.length === 0 ? null : { value, text: JSON.stringify(value) };
+  #positions(): { readonly value: Kept; readonly text: string } | null {
+    const positions = this.#segments.map(({ position }) => position);
+    if (positions.length === 0) return null;
+    return { value: { positions, atNs: BigInt(Date.now() - coarseMs) * 1_000_000n }, text: JSON.stringify(positions) };
   }
 }
 

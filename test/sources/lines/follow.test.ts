@@ -415,6 +415,20 @@ describe('the position', () => {
       ['c', 'd', 'e'],
     ],
     [
+      'truncated twice, each time with a copy, and then renamed',
+      () => {
+        bench.append('c');
+        copyTruncate();
+        bench.append('d');
+        renameSync(rotated(), rotated(2));
+        copyTruncate();
+        bench.append('e');
+        renameSync(bench.path, rotated(3));
+        bench.append('f');
+      },
+      ['c', 'd', 'e', 'f'],
+    ],
+    [
       'renamed, and then truncated, with a copy',
       () => {
         bench.append('c');
