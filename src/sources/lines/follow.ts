@@ -61,6 +61,12 @@ const coarseMs = 10;
 /** Files of one path open at once; rotated faster than they are given up, more wait. */
 const mostSegments = 16;
 
+interface Kept {
+  readonly positions: readonly Position[];
+  /** ns since 1970. Copies made since then were not there. */
+  readonly atNs: bigint;
+}
+
 export class Follower {
   readonly #options: FollowOptions;
   readonly #pace: Pace;
@@ -84,7 +90,7 @@ export class Follower {
   #begunNs = 0n;
   /** By topic, what is wrong now: said when it changes. */
   readonly #troubles = new Map<string, string>();
-  readonly #keeping: Keeping<readonly Position[]>;
+  readonly #keeping: Keeping<Kept>;
 
   constructor(options: FollowOptions) {
     this.#options = options;
@@ -96,7 +102,7 @@ export class Follower {
     this.#keeping = new Keeping({
       now: () => this.#positions(),
       durable: options.durable,
-      write: (positions) => this.#kept.write(positions),
+      write: ({ positions, atNs }) => this.#kept.write(positions, atNs),
       onTrouble: (error) =>
         this.#trouble(
           'position',
@@ -182,10 +188,17 @@ export class Follower {
     if (kept === 'bad') say('warn', 'the position kept is damaged: read from the beginning', { path });
     if (typeof kept === 'string') return;
     for (const position of kept.positions) {
-      const segment = await this.#locate(position);
-      if (segment !== null && this.#segments.some(({ key }) => key === segment.key)) await segment.close();
-      else if (segment !== null) this.#segments.push(segment);
-      else if (position.offset > 0)
+      const found = await this.#locate(position);
+      for (const segment of found) {
+        if (this.#segments.some(({ key }) => key === segment.key)) await segment.close();
+        else {
+          // Truncated more than once before it was renamed: the later copies lie between the first one and the file itself.
+          const [copy] = found;
+          if (copy !== undefined && copy !== segment && copy.isCopy) await this.#addBornSince(copy.bornNs, segment.key);
+          this.#segments.push(segment);
+        }
+      }
+      if (found.length === 0 && position.offset > 0)
         say('info', 'what was read last is gone or another: read from the beginning', { path });
     }
     // Of a file of which nothing was read no copy can be told: all that were made since are taken for such.
@@ -196,8 +209,11 @@ export class Follower {
       say('info', 'following', { path, file: key, offset: position.offset });
   }
 
-  /** The file of a position: by its identity, else, renamed over or copied away, by its content. */
-  async #locate(position: Position): Promise<Segment | null> {
+  /**
+   * The file of a position: by its identity, else, renamed over or copied away, by its content; then, truncated and renamed since, the
+   * file itself from its beginning.
+   */
+  async #locate(position: Position): Promise<readonly Segment[]> {
     const { path } = this.#options;
     const { offset, tailLength } = position;
     const named = await openFile(path).catch(() => null);
@@ -210,17 +226,23 @@ export class Follower {
     };
     let segment = named !== null && keyOf(named.status) === keyOf(position) ? await take(named, false) : null;
     // Not before: when it has been truncated meanwhile the copy is there.
-    const rotated = segment === null ? await rotatedOf(path, ({ size }) => size >= offset) : [];
+    const isWanted = ({ size }: FileStatus, key: string): boolean => size >= offset || key === keyOf(position);
+    const rotated = segment === null ? await rotatedOf(path, isWanted) : [];
     for (const each of rotated) if (each.key === keyOf(position)) segment ??= await take(each, false);
     // Nothing was read of it: nothing tells it from others.
     if (tailLength > 0) {
       if (named !== null) segment ??= await take(named, false);
       for (const each of rotated.toReversed()) segment ??= await take(each, true);
     }
-    for (const opened of [...(named === null ? [] : [named]), ...rotated]) {
-      if (opened.handle !== segment?.handle) await opened.handle.close();
+    const found = segment === null ? [] : [segment];
+    const itself = rotated.find(({ key }) => key === keyOf(position));
+    if (itself !== undefined && itself.handle !== segment?.handle) {
+      found.push(new Segment(itself.handle, itself.status, this.#feed.splitter()));
     }
-    return segment;
+    for (const opened of [...(named === null ? [] : [named]), ...rotated]) {
+      if (!found.some(({ handle }) => handle === opened.handle)) await opened.handle.close();
+    }
+    return found;
   }
 
   /** What the path names now; when that is another file than before, also those that it named in between. */
@@ -272,6 +294,12 @@ export class Follower {
     const isKnown = (status: FileStatus, key: string): boolean => key === current || this.#isKnown(status, key);
     const rotated = await rotatedSince(this.#options.path, await statusOf(last.handle), isKnown);
     for (const each of rotated) this.#add(each.handle, each.status);
+  }
+
+  async #addBornSince(sinceNs: bigint, except: string): Promise<void> {
+    const isKnown = (status: FileStatus, key: string): boolean => key === except || this.#isKnown(status, key);
+    const since = { mtimeNs: 0n, birthtimeNs: sinceNs };
+    for (const each of await rotatedSince(this.#options.path, since, isKnown)) this.#add(each.handle, each.status);
   }
 
   #isKnown(status: FileStatus, key: string): boolean {
@@ -437,9 +465,10 @@ export class Follower {
     if (!this.#isStopped) this.#keeping.soon(ms);
   }
 
-  #positions(): { readonly value: readonly Position[]; readonly text: string } | null {
-    const value = this.#segments.map(({ position }) => position);
-    return value.length === 0 ? null : { value, text: JSON.stringify(value) };
+  #positions(): { readonly value: Kept; readonly text: string } | null {
+    const positions = this.#segments.map(({ position }) => position);
+    if (positions.length === 0) return null;
+    return { value: { positions, atNs: BigInt(Date.now() - coarseMs) * 1_000_000n }, text: JSON.stringify(positions) };
   }
 }
 

@@ -54,12 +54,13 @@ export class PositionFile {
     const kept = await this.#file.read();
     if (typeof kept === 'string') return kept;
     const positions = this.#parse(kept.text);
-    return positions === 'bad' ? 'bad' : { positions, atNs: kept.atNs };
+    return positions === 'bad' ? 'bad' : { positions, atNs: readMoment(kept.text) ?? kept.atNs };
   }
 
-  /** Rejects as the system calls do. */
-  async write(positions: readonly Position[]): Promise<void> {
-    await this.#file.write(`${JSON.stringify({ version, path: this.#of, files: positions.map(toJson) })}\n`);
+  /** `atNs`: when it was so, ns since 1970; later it is written, for what is durable is waited for. Rejects as the system calls do. */
+  async write(positions: readonly Position[], atNs: bigint | null = null): Promise<void> {
+    const at = atNs === null ? {} : { at_ns: String(atNs) };
+    await this.#file.write(`${JSON.stringify({ version, path: this.#of, ...at, files: positions.map(toJson) })}\n`);
   }
 
   #parse(text: string): readonly Position[] | 'bad' {
@@ -74,6 +75,12 @@ export class PositionFile {
     const positions = kept.files.map(fromJson);
     return positions.every((position) => position !== null) ? positions : 'bad';
   }
+}
+
+/** Null where it does not say: then it is when the file was written. */
+function readMoment(text: string): bigint | null {
+  const { at_ns: at } = JSON.parse(text) as Readonly<Record<string, unknown>>;
+  return typeof at === 'string' && /^\d{1,19}$/.test(at) ? BigInt(at) : null;
 }
 
 function toJson({ dev, ino, offset, tailLength, tailHash }: Position): Readonly<Record<string, unknown>> {

@@ -404,6 +404,42 @@ describe('the position', () => {
       ['c', ...numbers(0, 20)],
     ],
     [
+      'truncated, with a copy, and then renamed',
+      () => {
+        bench.append('c');
+        copyTruncate();
+        bench.append('d');
+        renameSync(bench.path, rotated(2));
+        bench.append('e');
+      },
+      ['c', 'd', 'e'],
+    ],
+    [
+      'truncated twice, each time with a copy, and then renamed',
+      () => {
+        bench.append('c');
+        copyTruncate();
+        bench.append('d');
+        renameSync(rotated(), rotated(2));
+        copyTruncate();
+        bench.append('e');
+        renameSync(bench.path, rotated(3));
+        bench.append('f');
+      },
+      ['c', 'd', 'e', 'f'],
+    ],
+    [
+      'renamed, and then truncated, with a copy',
+      () => {
+        bench.append('c');
+        renameSync(bench.path, rotated(2));
+        bench.append('d');
+        copyTruncate();
+        bench.append('e');
+      },
+      ['c', 'd', 'e'],
+    ],
+    [
       'copied to another file system and back',
       () => {
         copyFileSync(bench.path, `${bench.path}-new`);
