@@ -53,7 +53,7 @@ const known: readonly (readonly [said: RegExp, problem: string, hint: string | n
   [
     /Unknown topic|UNKNOWN_TOPIC/,
     'the topic is not there',
-    'falcosidekick makes none: kafka-topics.sh --create, or see kafka.topic',
+    'kafka-topics.sh --create (or topiccreation of falcosidekick), or see kafka.topic',
   ],
   [
     /alert certificate expired|SSL alert number 45/,
