@@ -3,13 +3,13 @@
  * gRPC message (Falco 0.43 and older) as proto-loader hands it over. Everything in it is text that somebody else wrote:
  * nothing here throws, and nothing is believed beyond its type.
  */
-import { type Fields, textField } from './fields.ts';
+import { type Fields, leanFields, textField } from './fields.ts';
 
 /** Where an alert came from: `local` = loopback, a unix socket, a local file. Decides what a missing hostname means. */
 export type Origin = 'local' | 'network';
 
 export interface Alert {
-  /** ns since 1970; null when absent or unreadable. */
+  /** ns since 1970; null when absent, unreadable, or no date ({@link latestNs}). */
   readonly timeNs: bigint | null;
   readonly rule: string;
   /** As Falco's JSON writes it: `Emergency`, `Alert`, … `Debug`; other text as it came; '' when absent. */
@@ -56,7 +56,7 @@ export function decodeAlert(value: unknown, origin: Origin): Alert | NotAlert {
     tags: readTags(own(value, 'tags')),
     uuid: text(value, 'uuid'),
     output: text(value, 'output') ?? '',
-    fields,
+    fields: fields === null ? null : leanFields(fields),
     origin,
   };
 }
@@ -94,13 +94,18 @@ function text(value: Members, key: string): string | null {
   return textField(value, key);
 }
 
+/** ECMA-262, 21.4.1.1: what a Date can hold, on either side of 1970; some 274 000 years. Whoever prints it needs one. */
+const latestNs = 8_640_000_000_000_000_000_000n;
+
 /** RFC 3339 with up to nine decimals (falcosidekick drops trailing zeros), or a protobuf timestamp. ns since 1970. */
 function readTime(value: unknown): bigint | null {
   if (typeof value === 'string') return readRfc3339(value);
   if (!isMembers(value)) return null;
   const seconds = readInt64(own(value, 'seconds'));
   const nanos = readInt64(own(value, 'nanos')) ?? 0n;
-  return seconds === null || nanos < 0n || nanos > 999_999_999n ? null : seconds * 1_000_000_000n + nanos;
+  if (seconds === null || nanos < 0n || nanos > 999_999_999n) return null;
+  const ns = seconds * 1_000_000_000n + nanos;
+  return ns > latestNs || ns < -latestNs ? null : ns;
 }
 
 function readRfc3339(text: string): bigint | null {

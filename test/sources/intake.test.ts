@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type Accusation, type Arrival, type Glance, Intake, type IntakeLimits } from '../../src/sources/intake.ts';
+import { inUse } from './in-use.ts';
 
 const alert = (rule: string): string => JSON.stringify({ rule });
 
@@ -55,6 +56,39 @@ test('the queue is bounded by alerts and by characters', async () => {
     await intake.idle();
   }
 });
+
+describe('memory', () => {
+  const filled = (item: string): string =>
+    `{"rule":"r","output_fields":{"a":[${item.repeat(Math.floor(1_000_000 / item.length)).slice(0, -1)}]}}`;
+
+  test.each<[string, string]>([
+    ['objects without number', filled('{},')],
+    ['lists without number', filled('[],')],
+    ['keys without number', `{"rule":"r","output_fields":${keys(80_000)}}`],
+  ])('a full queue takes as much as its texts, whatever is in them: %s', async (_name, text) => {
+    const intake = new Intake(() => undefined);
+    const before = inUse();
+    for (let n = 0; n < 30; n++) expect(intake.push(text.replace('"r"', `"${n}"`), 'a', 'local', 0n)).toBe('queued');
+    expect(inUse() - before).toBeLessThan(48 << 20);
+    await intake.idle();
+  });
+
+  test('of what was judged nothing long is remembered', async () => {
+    let n = 0;
+    const glance = { isOurs: () => true, accuse: () => ({ offender: `${n}`, acts: true, isBlocked: false }) };
+    const intake = new Intake(() => undefined, undefined, { glance, nowMs: () => 0 });
+    const before = inUse();
+    for (let round = 0; round < 5; round++) {
+      for (let m = 0; m < 40; m++, n++) intake.push(alert(`${n}${'r'.repeat(1_000_000)}`), 'a', 'local', 0n);
+      await intake.idle();
+    }
+    expect(inUse() - before).toBeLessThan(16 << 20);
+  });
+});
+
+function keys(count: number): string {
+  return JSON.stringify(Object.fromEntries(Array.from({ length: count }, (_, n) => [`k${n}`, 1])));
+}
 
 test('what is pushed while judging is judged too', async () => {
   const rules: string[] = [];
