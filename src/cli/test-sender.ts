@@ -105,7 +105,15 @@ function overTcp(call: Call, { http }: Config): Sender {
   return {
     ...nothing,
     send: (alert, { place }) => {
-      const port = http.port === 0 ? portOf(place) : http.port;
+      const told = portOf(place);
+      const port = http.port === 0 ? told : http.port;
+      // Somebody else may listen there, and would be shown the secret.
+      if (port !== told) {
+        throw notSent(
+          `the daemon listens at port ${told}, and http.port is ${port}`,
+          'the daemon reads its configuration when it is started',
+        );
+      }
       return post(
         {
           ...{ host, port, path: path === null ? '/' : `/${path.replace(/^\//, '')}` },
