@@ -8,7 +8,7 @@ import { accessSync, closeSync, constants, fstatSync, openSync, readSync, writeS
 import { type RequestOptions, request } from 'node:http';
 import { request as tlsRequest } from 'node:https';
 import { delimiter, join } from 'node:path';
-import type { TLSSocket } from 'node:tls';
+import { createSecureContext, type TLSSocket } from 'node:tls';
 import type { Config, JournalConfig } from '../config/config.ts';
 import { readText } from '../config/text.ts';
 import { readAuthentication } from '../daemon/authentication.ts';
@@ -133,7 +133,19 @@ function ownCertificate(call: Call, { tls }: HttpAuthentication): { cert: string
   if ((cert === undefined) !== (key === undefined)) {
     throw new FalcodropError('usage', '--cert and --key belong together', 'name both');
   }
-  if (cert !== undefined && key !== undefined) return { cert: readText(cert).text, key: readText(key).text };
+  if (cert !== undefined && key !== undefined) {
+    const own = { cert: readText(cert).text, key: readText(key).text };
+    try {
+      createSecureContext(own);
+    } catch (error) {
+      throw notSent(
+        `--cert and --key can not be used: ${(error as Error).message}`,
+        'name a certificate and its own key, both in PEM and without a passphrase',
+        error,
+      );
+    }
+    return own;
+  }
   if (tls === null || tls.clientCa === null) return null;
   throw notSent(
     'http.tls.client_ca asks senders for a certificate',

@@ -336,6 +336,11 @@ describe('test-alert', () => {
     const second = await start();
     expect(failed('test_not_sent', []).error.hint).toContain('--cert client.crt');
     expect(failed('usage', ['--cert', at('two.crt')], {}, 2).error.hint).toContain('both');
+    for (const key of ['one.key', 'two.crt', 'token']) {
+      const unfit = failed('test_not_sent', ['--cert', at('two.crt'), '--key', at(key)]);
+      expect(unfit.error.message).toContain('--cert and --key can not be used');
+      expect(unfit.error.message).not.toContain('that-nobody-guesses');
+    }
     passed(['--cert', at('two.crt'), '--key', at('two.key')]);
     await second.stop();
   });
