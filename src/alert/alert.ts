@@ -34,6 +34,8 @@ export interface NotAlert {
 export const longestAlert = 1_048_576;
 /** Levels of objects and arrays; real alerts have two or three. */
 export const deepestAlert = 32;
+/** Objects and lists in an alert; real ones have a handful, and an empty one is twenty times its text in memory. */
+export const widestAlert = 4_096;
 
 type Members = Readonly<Record<string, unknown>>;
 
@@ -63,7 +65,7 @@ export function decodeAlert(value: unknown, origin: Origin): Alert | NotAlert {
 
 /**
  * From text holding one JSON object, white space around it allowed. Bounded before anything is parsed: at most
- * {@link longestAlert} characters and {@link deepestAlert} levels. Never throws.
+ * {@link longestAlert} characters, {@link deepestAlert} levels and {@link widestAlert} objects and lists. Never throws.
  */
 export function parseAlert(text: string, origin: Origin): Alert | NotAlert {
   const read = readJson(text);
@@ -73,7 +75,9 @@ export function parseAlert(text: string, origin: Origin): Alert | NotAlert {
 /** What an alert's text holds, bounded as {@link parseAlert} says. Never throws. */
 export function readJson(text: string): { readonly value: unknown } | NotAlert {
   if (text.length > longestAlert) return { problem: 'the text is longer than an alert may be (1 MiB)' };
-  if (isDeeperThan(text, deepestAlert)) return { problem: `the JSON is nested more than ${deepestAlert} levels deep` };
+  const shape = shapeOf(text);
+  if (shape === 'deep') return { problem: `the JSON is nested more than ${deepestAlert} levels deep` };
+  if (shape === 'wide') return { problem: `the JSON has more than ${widestAlert} objects and lists` };
   try {
     return { value: JSON.parse(text) as unknown };
   } catch {
@@ -193,10 +197,11 @@ function countUpTo(most: number, text: string, character: string): number {
   return count;
 }
 
-/** Whether brackets outside strings nest deeper than `levels`. One pass; malformed JSON gives any answer. */
-function isDeeperThan(text: string, levels: number): boolean {
-  if (countUpTo(levels, text, '{') + countUpTo(levels, text, '[') <= levels) return false;
+/** By its brackets outside strings. One pass; malformed JSON gives any answer. */
+function shapeOf(text: string): 'plain' | 'deep' | 'wide' {
+  if (countUpTo(deepestAlert, text, '{') + countUpTo(deepestAlert, text, '[') <= deepestAlert) return 'plain';
   let depth = 0;
+  let count = 0;
   let inString = false;
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
@@ -206,10 +211,11 @@ function isDeeperThan(text: string, levels: number): boolean {
     } else if (code === 0x22) {
       inString = true;
     } else if (code === 0x7b || code === 0x5b) {
-      if (++depth > levels) return true;
+      if (++depth > deepestAlert) return 'deep';
+      if (++count > widestAlert) return 'wide';
     } else if (code === 0x7d || code === 0x5d) {
       depth--;
     }
   }
-  return false;
+  return 'plain';
 }

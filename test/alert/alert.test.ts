@@ -7,6 +7,7 @@ import {
   longestAlert,
   type NotAlert,
   parseAlert,
+  widestAlert,
 } from '../../src/alert/alert.ts';
 import { bodies, grpcMessages, recording, recordings } from './recordings.ts';
 
@@ -239,6 +240,12 @@ describe('parseAlert', () => {
   test('brackets in strings nest nothing', () => {
     const text = JSON.stringify({ rule: 'r', output: `${'[{'.repeat(500)}\\"[[` });
     expect(problemOf(parseAlert(text, 'local'))).toBeNull();
+  });
+
+  test('as wide as it may be', () => {
+    const wide = (count: number) => `{"rule":"r","x":[${'{},'.repeat(count - 3)}{}],"y":"${'[{'.repeat(10_000)}"}`;
+    expect(parsed(wide(widestAlert)).rule).toBe('r');
+    expect(problemOf(parseAlert(wide(widestAlert + 1), 'local'))).toBe('the JSON has more than 4096 objects and lists');
   });
 
   test('as deep as it may be', () => {

@@ -79,6 +79,7 @@ const others: Record<string, unknown>[] = [
   { uuid: 'x'.repeat(300_000), priority: 'y'.repeat(300_000) },
   { hostname: 'EDGE', uuid: '' },
 ];
+const keys = Array.from({ length: 80_000 }, (_, n) => `"${n}":1`).join(',');
 const nobody: readonly string[] = [
   '{',
   '7',
@@ -88,7 +89,7 @@ const nobody: readonly string[] = [
   `{"rule":"r","x":${'['.repeat(10_000)}`,
   JSON.stringify({ rule: spoof, output: spoof, hostname: spoof, output_fields: { [spoof]: spoof, 'fd.name': spoof } }),
   JSON.stringify({ rule: 'r'.repeat(900_000) }),
-  `{"rule":"r","output_fields":{${Array.from({ length: 80_000 }, (_, n) => `"${n}":1`).join(',')}}}`,
+  `{"rule":"r","output_fields":{${keys}}}`,
   ...['evt.type', 'fd.name', 'fd.cip', 'fd.sport', 'evt.time'].flatMap((name) =>
     [{}, [[]], -1, true, 1e308].map((value) => JSON.stringify({ rule: 'r', output_fields: { [name]: value } })),
   ),
@@ -143,15 +144,16 @@ test('takes no memory by what is in it, nor by how it is cut', async () => {
   const { child } = await start();
   const fill = (item: string) => item.repeat(Math.floor(1_000_000 / item.length)).slice(0, -1);
   const bodies = ['{},', '[],', '"a",'].map((item) => `{"rule":"r","output_fields":{"a":[${fill(item)}]}}`);
+  bodies.push(`{"rule":"r","output_fields":{${keys}}}`);
   for (const body of bodies) {
     const request = post(body);
     const wires = await Promise.all(Array.from({ length: 40 }, () => openUnixWire(socket)));
     for (const wire of wires) wire.send(request.subarray(0, -1));
     for (const wire of wires) wire.send(request.subarray(-1));
-    for (const wire of wires) expect([202, 503]).toContain((await wire.answer()).status);
+    for (const wire of wires) expect([202, 400, 503]).toContain((await wire.answer()).status);
     for (const wire of wires) wire.close();
   }
-  const slices = await Promise.all(Array.from({ length: 2 }, () => openUnixWire(socket)));
+  const slices = await Promise.all(Array.from({ length: 4 }, () => openUnixWire(socket)));
   for (const wire of slices) {
     wire.send('POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n');
     wire.send('1\r\nx\r\n'.repeat(500_000));
@@ -161,10 +163,10 @@ test('takes no memory by what is in it, nor by how it is cut', async () => {
     expect((await wire.answer()).status).toBe(400);
     wire.close();
   }
-  // A hundred when nothing comes; a gigabyte and more with any of these.
+  // A hundred when nothing comes, and garbage that is not collected yet; it stays there however long this goes on.
   const most = mostMemory(child.pid ?? 0);
   expect(most).toBeGreaterThan(50);
-  expect(most).toBeLessThan(500);
+  expect(most).toBeLessThan(640);
   const wire = await openUnixWire(socket);
   wire.send(post(alert({})));
   expect((await wire.answer()).status).toBe(202);
