@@ -8,6 +8,7 @@ import { accessSync, closeSync, constants, fstatSync, openSync, readSync, writeS
 import { type RequestOptions, request } from 'node:http';
 import { request as tlsRequest } from 'node:https';
 import { delimiter, join } from 'node:path';
+import { setTimeout as after } from 'node:timers/promises';
 import { createSecureContext, type TLSSocket } from 'node:tls';
 import type { Config, JournalConfig } from '../config/config.ts';
 import { readText } from '../config/text.ts';
@@ -260,10 +261,9 @@ function intoFile(path: string): Sender {
     trouble: () => null,
     send: async (alert) => {
       try {
-        const { size } = fstatSync(opened);
-        const last = Buffer.alloc(1);
-        const isMidLine = size > 0 && readSync(opened, last, 0, 1, size - 1) === 1 && last[0] !== 0x0a;
-        const line = Buffer.from(`${isMidLine ? '\n' : ''}${alert}\n`);
+        // A long alert of Falco's comes in several writes: it would be lost with this one in its middle.
+        for (let n = 0; n < mostLooks && isMidLine(opened); n++) await after(lookEveryMs);
+        const line = Buffer.from(`${isMidLine(opened) ? '\n' : ''}${alert}\n`);
         if (writeSync(opened, line) !== line.length) throw notSent(`${path}: the disk is full`);
       } catch (error) {
         throw error instanceof FalcodropError ? error : notSent(`${path}: ${sentenceOf(error)}`, undefined, error);
@@ -271,6 +271,15 @@ function intoFile(path: string): Sender {
     },
     close: () => closeSync(opened),
   };
+}
+
+const lookEveryMs = 20;
+const mostLooks = 50;
+
+function isMidLine(descriptor: number): boolean {
+  const { size } = fstatSync(descriptor);
+  const last = Buffer.alloc(1);
+  return size > 0 && readSync(descriptor, last, 0, 1, size - 1) === 1 && last[0] !== 0x0a;
 }
 
 /** Calls itself falco, as any process may, and says the lines from stdin as they are. */
