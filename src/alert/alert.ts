@@ -3,13 +3,13 @@
  * gRPC message (Falco 0.43 and older) as proto-loader hands it over. Everything in it is text that somebody else wrote:
  * nothing here throws, and nothing is believed beyond its type.
  */
-import { type Fields, textField } from './fields.ts';
+import { type Fields, leanFields, textField } from './fields.ts';
 
 /** Where an alert came from: `local` = loopback, a unix socket, a local file. Decides what a missing hostname means. */
 export type Origin = 'local' | 'network';
 
 export interface Alert {
-  /** ns since 1970; null when absent or unreadable. */
+  /** ns since 1970; null when absent, unreadable, or no date ({@link latestNs}). */
   readonly timeNs: bigint | null;
   readonly rule: string;
   /** As Falco's JSON writes it: `Emergency`, `Alert`, … `Debug`; other text as it came; '' when absent. */
@@ -34,6 +34,8 @@ export interface NotAlert {
 export const longestAlert = 1_048_576;
 /** Levels of objects and arrays; real alerts have two or three. */
 export const deepestAlert = 32;
+/** Objects and lists in an alert; real ones have a handful, and an empty one is twenty times its text in memory. */
+export const widestAlert = 4_096;
 
 type Members = Readonly<Record<string, unknown>>;
 
@@ -56,14 +58,14 @@ export function decodeAlert(value: unknown, origin: Origin): Alert | NotAlert {
     tags: readTags(own(value, 'tags')),
     uuid: text(value, 'uuid'),
     output: text(value, 'output') ?? '',
-    fields,
+    fields: fields === null ? null : leanFields(fields),
     origin,
   };
 }
 
 /**
  * From text holding one JSON object, white space around it allowed. Bounded before anything is parsed: at most
- * {@link longestAlert} characters and {@link deepestAlert} levels. Never throws.
+ * {@link longestAlert} characters, {@link deepestAlert} levels and {@link widestAlert} objects and lists. Never throws.
  */
 export function parseAlert(text: string, origin: Origin): Alert | NotAlert {
   const read = readJson(text);
@@ -73,7 +75,9 @@ export function parseAlert(text: string, origin: Origin): Alert | NotAlert {
 /** What an alert's text holds, bounded as {@link parseAlert} says. Never throws. */
 export function readJson(text: string): { readonly value: unknown } | NotAlert {
   if (text.length > longestAlert) return { problem: 'the text is longer than an alert may be (1 MiB)' };
-  if (isDeeperThan(text, deepestAlert)) return { problem: `the JSON is nested more than ${deepestAlert} levels deep` };
+  const shape = shapeOf(text);
+  if (shape === 'deep') return { problem: `the JSON is nested more than ${deepestAlert} levels deep` };
+  if (shape === 'wide') return { problem: `the JSON has more than ${widestAlert} objects and lists` };
   try {
     return { value: JSON.parse(text) as unknown };
   } catch {
@@ -94,13 +98,18 @@ function text(value: Members, key: string): string | null {
   return textField(value, key);
 }
 
+/** ECMA-262, 21.4.1.1: what a Date can hold, on either side of 1970; some 274 000 years. Whoever prints it needs one. */
+const latestNs = 8_640_000_000_000_000_000_000n;
+
 /** RFC 3339 with up to nine decimals (falcosidekick drops trailing zeros), or a protobuf timestamp. ns since 1970. */
 function readTime(value: unknown): bigint | null {
   if (typeof value === 'string') return readRfc3339(value);
   if (!isMembers(value)) return null;
   const seconds = readInt64(own(value, 'seconds'));
   const nanos = readInt64(own(value, 'nanos')) ?? 0n;
-  return seconds === null || nanos < 0n || nanos > 999_999_999n ? null : seconds * 1_000_000_000n + nanos;
+  if (seconds === null || nanos < 0n || nanos > 999_999_999n) return null;
+  const ns = seconds * 1_000_000_000n + nanos;
+  return ns > latestNs || ns < -latestNs ? null : ns;
 }
 
 /** Of one second come many alerts, in Falco's own form (nine decimals, Z): the second that was read last, and its ns since 1970. */
@@ -209,10 +218,11 @@ function countUpTo(most: number, text: string, character: string): number {
   return count;
 }
 
-/** Whether brackets outside strings nest deeper than `levels`. One pass; malformed JSON gives any answer. */
-function isDeeperThan(text: string, levels: number): boolean {
-  if (countUpTo(levels, text, '{') + countUpTo(levels, text, '[') <= levels) return false;
+/** By its brackets outside strings. One pass; malformed JSON gives any answer. */
+function shapeOf(text: string): 'plain' | 'deep' | 'wide' {
+  if (countUpTo(deepestAlert, text, '{') + countUpTo(deepestAlert, text, '[') <= deepestAlert) return 'plain';
   let depth = 0;
+  let count = 0;
   let inString = false;
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
@@ -222,10 +232,11 @@ function isDeeperThan(text: string, levels: number): boolean {
     } else if (code === 0x22) {
       inString = true;
     } else if (code === 0x7b || code === 0x5b) {
-      if (++depth > levels) return true;
+      if (++depth > deepestAlert) return 'deep';
+      if (++count > widestAlert) return 'wide';
     } else if (code === 0x7d || code === 0x5d) {
       depth--;
     }
   }
-  return false;
+  return 'plain';
 }

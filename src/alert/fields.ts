@@ -4,6 +4,34 @@
  */
 export type Fields = Readonly<Record<string, unknown>> | null;
 
+/** Of fields, and of the members of a list; real alerts have some thirty, and falcosidekick adds a few. */
+const most = 64;
+
+/**
+ * The same, for an alert that may wait among thousands: a megabyte of empty objects is thirty in memory, and nobody asks for
+ * them. Of an object is kept that it is one, of a list its first texts and numbers; and of more fields than there ever were
+ * those that tell of the call and its connection.
+ */
+export function leanFields(fields: NonNullable<Fields>): NonNullable<Fields> {
+  let count = 0;
+  for (const name in fields) {
+    const value = fields[name];
+    if (++count > most || (typeof value === 'object' && value !== null)) return leaner(fields);
+  }
+  return fields;
+}
+
+function leaner(fields: NonNullable<Fields>): NonNullable<Fields> {
+  const entries = Object.entries(fields);
+  const telling = entries.length <= most ? entries : entries.filter(([name]) => /^(fd|evt)\./.test(name));
+  return Object.fromEntries(telling.slice(0, most).map(([name, value]) => [name, leanValue(value)]));
+}
+
+function leanValue(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  return Array.isArray(value) ? value.slice(0, most).filter((member) => typeof member !== 'object') : {};
+}
+
 /** The value as it came; null when missing. Keys may carry brackets: `proc.aname[2]`. */
 export function field(fields: Fields, key: string): unknown {
   if (fields === null || !Object.hasOwn(fields, key)) return null;

@@ -1,5 +1,5 @@
 /** The ledger without the maps: history, export, backup and restore are for the time when the pins are gone, too. */
-import { statSync } from 'node:fs';
+import { lstatSync, statSync } from 'node:fs';
 import { ledgerPath, prepareState, type Service } from '../blocklist/ledger/files.ts';
 import { Ledger, preloadLedger } from '../blocklist/ledger/ledger.ts';
 import type { Hand as HandIdentity } from '../blocklist/ledger/record.ts';
@@ -53,9 +53,9 @@ export function serviceOf(call: Call, stateDir: string): Service {
   } catch (error) {
     if (!(error instanceof FalcodropError)) throw error;
   }
-  for (const path of [ledgerPath(stateDir), stateDir]) {
-    const status = statSync(path, { throwIfNoEntry: false });
-    if (status !== undefined) return { uid: status.uid, gid: status.gid };
-  }
+  // A link there is the service's way to any file: who owns that says nothing.
+  const ledger = lstatSync(ledgerPath(stateDir), { throwIfNoEntry: false });
+  const status = ledger?.isFile() === true ? ledger : statSync(stateDir, { throwIfNoEntry: false });
+  if (status !== undefined) return { uid: status.uid, gid: status.gid };
   return { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
 }

@@ -2,6 +2,8 @@
 import { createHash } from 'node:crypto';
 import { lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync, rmSync, unlinkSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import type { HttpConfig } from '../config/config.ts';
+import type { Secret } from '../config/secret.ts';
 import { FalcodropError } from '../errors.ts';
 import { defaultFalcoDir, readFalcoConfiguration } from '../falco/configuration.ts';
 import { unifiedDiff } from '../falco/diff.ts';
@@ -143,12 +145,38 @@ async function findUrl(call: Call): Promise<{ readonly url: string; readonly not
       message: 'falcodrop does not listen for HTTP: http.enabled is false in its configuration',
     };
     const url = http.port === 0 ? defaultUrl : `http://${host}:${http.port}/falco`;
-    return { url: URL.canParse(url) ? url : defaultUrl, notes: http.enabled ? [] : [off] };
+    const refused = http.enabled ? whyRefused(http, `${host}:${http.port === 0 ? 2804 : http.port}`) : null;
+    if (refused !== null && flag(call, 'apply')) throw refused;
+    const notes = refused === null ? [] : [{ code: 'url_refused', message: `${refused.message}: ${refused.hint}` }];
+    return { url: URL.canParse(url) ? url : defaultUrl, notes: http.enabled ? notes : [off] };
   } catch (error) {
     if (!(error instanceof FalcodropError) || !['not_permitted', 'file_unreadable'].includes(error.code)) throw error;
     const message = `falcodrop's own configuration may not be read: taken to listen at ${defaultUrl}`;
     return { url: defaultUrl, notes: [{ code: 'url_assumed', message }] };
   }
+}
+
+/** Falco takes a refusal for success, so every alert would be lost and nobody hear of it; null: it is not refused. */
+function whyRefused({ token, basic, path, tls }: HttpConfig, at: string): FalcodropError | null {
+  if (token === null && basic === null && path === null && tls === null) return null;
+  const scheme = tls === null ? 'http' : 'https';
+  const text = (secret: Secret): string => ('file' in secret ? `$(cat ${secret.file})` : 'SECRET');
+  const url =
+    path !== null
+      ? `${scheme}://${at}/${text(path)}`
+      : basic !== null
+        ? `${scheme}://${text(basic)}@${at}/`
+        : token === null
+          ? `${scheme}://${at}/`
+          : null;
+  const certificates = tls === null ? '' : '; with its ca_cert, and what client_ca asks for, in http_output by hand';
+  return new FalcodropError(
+    'usage',
+    'falcodrop asks who sends alerts here, and a URL without that would be refused',
+    url === null
+      ? 'Falco can send no token: name http.path or http.basic beside it'
+      : `name the whole URL: --url "${url}"${certificates}`,
+  );
 }
 
 function compared(call: Call, dir: string, { path, text: wanted, why }: PlannedFile): ToldFile {

@@ -495,7 +495,9 @@ async function throughFalco(call: Call, timeoutMs: number): Promise<void> {
     if (told.received === null || told.decided === null) {
       throw new FalcodropError(
         'test_not_received',
-        `connected, and no alert of it came within ${timeoutMs / 1000} s`,
+        told.isLeft
+          ? 'connected, and no alert of it came before the daemon has ended'
+          : `connected, and no alert of it came within ${timeoutMs / 1000} s`,
         `does Falco run, with the rule "Connection to Canary Port" for port ${port} (falcodrop setup falco), and does it send here?`,
       );
     }

@@ -8,7 +8,8 @@ import { accessSync, closeSync, constants, fstatSync, openSync, readSync, writeS
 import { type RequestOptions, request } from 'node:http';
 import { request as tlsRequest } from 'node:https';
 import { delimiter, join } from 'node:path';
-import type { TLSSocket } from 'node:tls';
+import { setTimeout as after } from 'node:timers/promises';
+import { createSecureContext, type TLSSocket } from 'node:tls';
 import type { Config, JournalConfig } from '../config/config.ts';
 import { readText } from '../config/text.ts';
 import { readAuthentication } from '../daemon/authentication.ts';
@@ -105,7 +106,15 @@ function overTcp(call: Call, { http }: Config): Sender {
   return {
     ...nothing,
     send: (alert, { place }) => {
-      const port = http.port === 0 ? portOf(place) : http.port;
+      const told = portOf(place);
+      const port = http.port === 0 ? told : http.port;
+      // Somebody else may listen there, and would be shown the secret.
+      if (port !== told) {
+        throw notSent(
+          `the daemon listens at port ${told}, and http.port is ${port}`,
+          'the daemon reads its configuration when it is started',
+        );
+      }
       return post(
         {
           ...{ host, port, path: path === null ? '/' : `/${path.replace(/^\//, '')}` },
@@ -125,7 +134,19 @@ function ownCertificate(call: Call, { tls }: HttpAuthentication): { cert: string
   if ((cert === undefined) !== (key === undefined)) {
     throw new FalcodropError('usage', '--cert and --key belong together', 'name both');
   }
-  if (cert !== undefined && key !== undefined) return { cert: readText(cert).text, key: readText(key).text };
+  if (cert !== undefined && key !== undefined) {
+    const own = { cert: readText(cert).text, key: readText(key).text };
+    try {
+      createSecureContext(own);
+    } catch (error) {
+      throw notSent(
+        `--cert and --key can not be used: ${(error as Error).message}`,
+        'name a certificate and its own key, both in PEM and without a passphrase',
+        error,
+      );
+    }
+    return own;
+  }
   if (tls === null || tls.clientCa === null) return null;
   throw notSent(
     'http.tls.client_ca asks senders for a certificate',
@@ -240,10 +261,9 @@ function intoFile(path: string): Sender {
     trouble: () => null,
     send: async (alert) => {
       try {
-        const { size } = fstatSync(opened);
-        const last = Buffer.alloc(1);
-        const isMidLine = size > 0 && readSync(opened, last, 0, 1, size - 1) === 1 && last[0] !== 0x0a;
-        const line = Buffer.from(`${isMidLine ? '\n' : ''}${alert}\n`);
+        // A long alert of Falco's comes in several writes: it would be lost with this one in its middle.
+        for (let n = 0; n < mostLooks && isMidLine(opened); n++) await after(lookEveryMs);
+        const line = Buffer.from(`${isMidLine(opened) ? '\n' : ''}${alert}\n`);
         if (writeSync(opened, line) !== line.length) throw notSent(`${path}: the disk is full`);
       } catch (error) {
         throw error instanceof FalcodropError ? error : notSent(`${path}: ${sentenceOf(error)}`, undefined, error);
@@ -251,6 +271,15 @@ function intoFile(path: string): Sender {
     },
     close: () => closeSync(opened),
   };
+}
+
+const lookEveryMs = 20;
+const mostLooks = 50;
+
+function isMidLine(descriptor: number): boolean {
+  const { size } = fstatSync(descriptor);
+  const last = Buffer.alloc(1);
+  return size > 0 && readSync(descriptor, last, 0, 1, size - 1) === 1 && last[0] !== 0x0a;
 }
 
 /** Calls itself falco, as any process may, and says the lines from stdin as they are. */

@@ -490,7 +490,7 @@ export const schema = z
           told({
             description: "A unix socket too, for members of the service's group.",
             'x-expects': 'an absolute path',
-            'x-example': '/run/falcodrop/http.sock',
+            'x-example': '/run/falcodrop-http/http.sock',
           }),
         ),
         token: secret('A bearer token. Of token, basic and path any one admits a request.', 'http-token').optional(),

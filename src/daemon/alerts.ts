@@ -2,7 +2,9 @@
 import { createHash } from 'node:crypto';
 import { formatAddress } from '../address/address.ts';
 import { hostPrefix } from '../address/prefix.ts';
+import { shortText } from '../alert/text.ts';
 import type { Blocklist, Wish } from '../blocklist/blocklist.ts';
+import { longestAlertBytes, longestTextBytes } from '../blocklist/ledger/record.ts';
 import { FalcodropError } from '../errors.ts';
 import type { HostFacts } from '../judge/host-facts.ts';
 import { type Decision, type JudgeState, judge, type Rules } from '../judge/judge.ts';
@@ -164,14 +166,15 @@ function wishOf(
     seconds,
     cause: {
       kind: 'alert',
-      id: alert.uuid ?? hashOf(text),
+      id: alert.uuid === null ? hashOf(text) : shortText(alert.uuid, longestTextBytes),
       rule: cleanText(rule, longest.rule),
-      priority: alert.priority,
-      hostname: alert.hostname,
+      priority: shortText(alert.priority, longestTextBytes),
+      hostname: alert.hostname === null ? null : shortText(alert.hostname, longestTextBytes),
       timeMs: alert.timeNs === null ? null : Number(alert.timeNs / 1_000_000n),
       policy,
       policyHash: policy === null ? null : (hashes.get(policy) ?? null),
-      alert: text,
+      // What waits for the disk may be much.
+      alert: shortText(text, longestAlertBytes),
     },
   };
 }

@@ -86,8 +86,13 @@ export function openWitness({ clock, durable }: WitnessOptions): Witness {
   };
 }
 
+/** Before an IPv4 address: a listener that hears both families has such ends (RFC 4291 2.5.5.2). */
+const mapped = /::ffff:(?=\d{1,3}\.)/gi;
+
 function isMarked({ alert }: Arrival, mark: Mark): boolean {
-  return 'uuid' in mark ? alert.uuid === mark.uuid : textField(alert.fields, 'fd.name') === mark.connection;
+  if ('uuid' in mark) return alert.uuid === mark.uuid;
+  const name = textField(alert.fields, 'fd.name');
+  return name !== null && name.length <= longest.mark && name.replaceAll(mapped, '') === mark.connection;
 }
 
 function markOf({ uuid, connection }: Readonly<Record<string, unknown>>): Mark {

@@ -31,6 +31,7 @@ import { requireTls, secureOptions, type TlsMaterial } from './http/tls.ts';
 import { nextRound, Turns } from './http/turns.ts';
 import type { Intake, Pushed } from './intake.ts';
 import type { Say } from './lines/feed.ts';
+import { joined } from './pieces.ts';
 import { listenUnix } from './unix-socket.ts';
 
 export { type HttpLimits, httpLimits } from './http/limits.ts';
@@ -521,33 +522,36 @@ function health(url: string, isClosing: boolean, notReady: () => string | null):
   return { status: 503, text: why, headers: { 'retry-after': '1' } };
 }
 
+const nothing = Buffer.alloc(0);
+
 /** Calls back once: with the whole body and the time of its last byte, or with null as soon as it is too large. */
 function receive(
   request: IncomingMessage,
   limits: HttpLimits,
   done: (body: Buffer | null, receivedNs: bigint) => void,
 ): void {
-  let chunks: Buffer[] = [];
+  let held: Buffer = nothing;
   let size = 0;
   let receivedNs = process.hrtime.bigint();
   let isDone = false;
   request.on('data', (chunk: Buffer) => {
     if (isDone) return;
     receivedNs = process.hrtime.bigint();
+    const before = size;
     size += chunk.length;
     if (size <= limits.maxBody) {
-      chunks.push(chunk);
+      // Nearly all come whole.
+      held = before === 0 ? chunk : joined(held, before, chunk, limits.maxBody);
       return;
     }
     isDone = true;
-    chunks = [];
+    held = nothing;
     done(null, receivedNs);
   });
   request.on('end', () => {
     if (isDone) return;
     isDone = true;
-    const [first] = chunks;
-    done(chunks.length === 1 && first !== undefined ? first : Buffer.concat(chunks), receivedNs);
+    done(held.subarray(0, size), receivedNs);
   });
 }
 

@@ -15,6 +15,7 @@ import { type Alert, decodeAlert, longestAlert, type NotAlert, type Origin, pars
 import { type Identity, identityOf } from '../alert/identity.ts';
 import { type SourceRef, sourceOf } from '../alert/source.ts';
 import { isTestRule } from '../alert/test-rule.ts';
+import { shortText } from '../alert/text.ts';
 import { type Accused, type Arrival, Lane, lowestFirst, type Rank, ranks, type Waiting } from './lane.ts';
 import { Lately } from './lately.ts';
 import { Seen } from './seen.ts';
@@ -469,7 +470,7 @@ export class Intake {
 }
 
 function accusedBy(rule: string, { offender, acts }: Accusation): Accused {
-  return { offender, acts, pair: `${acts ? '+' : '-'}${offender} ${rule.slice(0, longestRule)}` };
+  return { offender, acts, pair: `${acts ? '+' : '-'}${offender} ${shortText(rule, longestRule)}` };
 }
 
 function hear({ last }: Source, { rule, timeNs }: Alert, receivedNs: bigint): void {

@@ -7,6 +7,7 @@ import {
   longestAlert,
   type NotAlert,
   parseAlert,
+  widestAlert,
 } from '../../src/alert/alert.ts';
 import { bodies, grpcMessages, recording, recordings } from './recordings.ts';
 
@@ -100,6 +101,8 @@ describe('decodeAlert', () => {
     [{ seconds: { low: 1_795_292_155, high: 0, unsigned: false }, nanos: 1 }, 1_795_292_155_000_000_001n],
     [{ seconds: { low: -1, high: 0, unsigned: false } }, 4_294_967_295_000_000_000n],
     [{ seconds: '5' }, 5_000_000_000n],
+    [{ seconds: '8640000000000' }, 8_640_000_000_000_000_000_000n],
+    [{ seconds: '-8640000000000' }, -8_640_000_000_000_000_000_000n],
   ])('time %j', (time, ns) => {
     expect(decoded({ rule: 'r', time }).timeNs).toBe(ns);
   });
@@ -127,6 +130,10 @@ describe('decodeAlert', () => {
     [{ seconds: '1', nanos: -1 }],
     [{ seconds: '1', nanos: 1_000_000_000 }],
     [{ seconds: { low: 'x', high: 0 } }],
+    // Beyond what a date can be.
+    [{ seconds: '999999999999999999' }],
+    [{ seconds: '-8640000000001' }],
+    [{ seconds: { low: 0, high: -2_147_483_648 } }],
   ])('time %j is unreadable', (time) => {
     expect(decoded({ rule: 'r', time }).timeNs).toBeNull();
   });
@@ -198,6 +205,40 @@ describe('decodeAlert', () => {
   });
 });
 
+describe('what is kept of the fields', () => {
+  const many = (count: number, name: (n: number) => string): Record<string, unknown> =>
+    Object.fromEntries(Array.from({ length: count }, (_, n) => [name(n), n]));
+  const telling = { 'evt.type': 'accept4', 'fd.name': '1.2.3.4:5->6.7.8.9:10', 'ka.sourceips': ['1.2.3.4', '::1'] };
+
+  test.each<[string, Record<string, unknown>, Record<string, unknown>]>([
+    ['as it came, lists too', telling, telling],
+    ['as many as may be', many(64, String), many(64, String)],
+    [
+      'of more, those that tell of the call and its connection',
+      { ...many(1_000, String), ...telling },
+      {
+        'evt.type': 'accept4',
+        'fd.name': '1.2.3.4:5->6.7.8.9:10',
+      },
+    ],
+    ['of too many of these, the first', many(1_000, (n) => `fd.${n}`), many(64, (n) => `fd.${n}`)],
+    ['of an object, that it is one', { 'fd.name': { a: [{}] }, a: 1 }, { 'fd.name': {}, a: 1 }],
+    ['of a list, its first members, if they are texts or numbers', { a: [...many16(), {}, [], null] }, { a: many16() }],
+    ['of a long list', { a: Array.from({ length: 1_000 }, () => 'x') }, { a: Array.from({ length: 64 }, () => 'x') }],
+  ])('%s', (_name, fields, kept) => {
+    expect(decoded({ rule: 'r', output_fields: fields }).fields).toEqual(kept);
+  });
+
+  test('"__proto__" stays a member', () => {
+    const { fields } = parsed('{"rule":"r","output_fields":{"__proto__":{"fd.name":"x"},"a":{}}}');
+    expect(fields !== null && Object.hasOwn(fields, '__proto__') && Object.getPrototypeOf(fields)).toBe(
+      Object.prototype,
+    );
+  });
+});
+
+const many16 = (): string[] => Array.from({ length: 16 }, (_, n) => String(n));
+
 describe('parseAlert', () => {
   test.each([
     ['', /not JSON/],
@@ -220,6 +261,12 @@ describe('parseAlert', () => {
   test('brackets in strings nest nothing', () => {
     const text = JSON.stringify({ rule: 'r', output: `${'[{'.repeat(500)}\\"[[` });
     expect(problemOf(parseAlert(text, 'local'))).toBeNull();
+  });
+
+  test('as wide as it may be', () => {
+    const wide = (count: number) => `{"rule":"r","x":[${'{},'.repeat(count - 3)}{}],"y":"${'[{'.repeat(10_000)}"}`;
+    expect(parsed(wide(widestAlert)).rule).toBe('r');
+    expect(problemOf(parseAlert(wide(widestAlert + 1), 'local'))).toBe('the JSON has more than 4096 objects and lists');
   });
 
   test('as deep as it may be', () => {

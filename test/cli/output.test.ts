@@ -78,6 +78,13 @@ test.each([
 });
 
 describe('moments', () => {
+  test('what no date can hold is shown all the same', () => {
+    for (const ms of [1e21, 8.64e15 + 1, Number.POSITIVE_INFINITY]) {
+      expect(utc(ms)).toBe('+275760-09-13T00:00:00Z');
+      expect(utc(-ms)).toBe('-271821-04-20T00:00:00Z');
+    }
+  });
+
   test('UTC to the nearest second', () => {
     expect(utc(nowMs + 400)).toBe('2026-11-22T04:31:02Z');
     expect(utc(nowMs + 600)).toBe('2026-11-22T04:31:03Z');

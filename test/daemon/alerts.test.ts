@@ -8,6 +8,7 @@ import { cleanText } from '../../src/daemon/text.ts';
 import { FalcodropError } from '../../src/errors.ts';
 import { defaultRules } from '../../src/judge/judge.ts';
 import type { Arrival } from '../../src/sources/intake.ts';
+import { inUse } from '../sources/in-use.ts';
 import { blocklistDouble, canary, logDouble } from './double.ts';
 import { hostOf } from './host.ts';
 
@@ -76,6 +77,19 @@ test('an enforced rule is written at once and said with its end and its time', (
       usFromReceived: expect.any(Number),
     }),
   ]);
+});
+
+test('of a long alert no more is kept for the ledger than that writes down', () => {
+  const { blocklist, take } = open();
+  const long = 'x'.repeat(200_000);
+  const before = inUse();
+  for (let n = 0; n < 50; n++) {
+    take(canary(`198.51.100.${n}`, { uuid: `${n}${long}`, hostname: 'edge', priority: `p${long}`, output: long }));
+  }
+  expect(blocklist.wishes).toHaveLength(50);
+  for (const { cause } of blocklist.wishes) expect(JSON.stringify(cause).length).toBeLessThan(12_000);
+  // Of 30 MB of text.
+  expect(inUse() - before).toBeLessThan(4 << 20);
 });
 
 test('it ships watching: automatic monitor caps the action', () => {

@@ -71,6 +71,21 @@ describe('who sent an alert to see what becomes of it', () => {
     expect(other.lines).toHaveLength(4);
   });
 
+  test('of its connection, also where the listener hears both families', async () => {
+    const witness = open();
+    const one = client();
+    await witness.verb({ connection: '127.0.0.1:40000->127.0.0.1:2323' }, one);
+    const named = (name: string): Arrival => {
+      const arrival = arrivalOf({});
+      return { ...arrival, alert: { ...arrival.alert, fields: { ...arrival.alert.fields, 'fd.name': name } } };
+    };
+    decide(witness, named('::ffff:127.0.0.1:40001->::ffff:127.0.0.1:2323'), null);
+    expect(one.lines).toHaveLength(1);
+    decide(witness, named('::ffff:127.0.0.1:40000->::ffff:127.0.0.1:2323'), null);
+    await one.ended;
+    expect(one.lines).toHaveLength(4);
+  });
+
   test('of what leaves nothing there is nothing to record; who has gone is forgotten', async () => {
     const witness = open(() => Promise.reject(new Error('a bug')));
     const [one, gone, failing] = [client(), client(), client()];

@@ -134,6 +134,29 @@ describe('told', () => {
     expect(falco.json([...setup, '--config', path]).said).toMatchObject({ notes: [{ code: 'http_off' }] });
   });
 
+  test.each([
+    ['path: { file: /s/path }', '--url "http://127.0.0.1:2804/$(cat /s/path)"'],
+    ['basic: { file: /s/basic }, port: 2905', '--url "http://$(cat /s/basic)@127.0.0.1:2905/"'],
+    ['token: { file: /s/token }', 'Falco can send no token'],
+    ['path: { credential: p }, address: "::1"', '--url "http://[::1]:2804/SECRET"'],
+    [
+      'tls: { cert: { file: /s/c }, key: { file: /s/k }, client_ca: { file: /s/a } }',
+      '--url "https://127.0.0.1:2804/"',
+    ],
+  ])('where falcodrop asks who sends, a URL without that is not laid: %s', (http, hint) => {
+    const path = join(falco.folder, 'falcodrop.yaml');
+    writeFileSync(path, `http: { ${http} }\n`);
+    const before = falco.tree();
+    expect(falco.json([...apply, '--config', path])).toMatchObject({
+      status: 2,
+      error: { code: 'usage', hint: expect.stringContaining(hint) as string },
+    });
+    expect(falco.tree()).toEqual(before);
+    const [note] = (falco.json([...setup, '--config', path]).said?.notes ?? []) as Record<string, string>[];
+    expect(note).toMatchObject({ code: 'url_refused', message: expect.stringContaining(hint) as string });
+    expect(falco.json([...apply, '--config', path, '--url', 'http://127.0.0.1:2804/whole']).status).toBe(0);
+  });
+
   test('from the bundle alone, without the tree', () => {
     const dist = join(falco.folder, 'dist');
     cpSync(join(root, 'dist'), dist, { recursive: true });

@@ -336,6 +336,11 @@ describe('test-alert', () => {
     const second = await start();
     expect(failed('test_not_sent', []).error.hint).toContain('--cert client.crt');
     expect(failed('usage', ['--cert', at('two.crt')], {}, 2).error.hint).toContain('both');
+    for (const key of ['one.key', 'two.crt', 'token']) {
+      const unfit = failed('test_not_sent', ['--cert', at('two.crt'), '--key', at(key)]);
+      expect(unfit.error.message).toContain('--cert and --key can not be used');
+      expect(unfit.error.message).not.toContain('that-nobody-guesses');
+    }
     passed(['--cert', at('two.crt'), '--key', at('two.key')]);
     await second.stop();
   });
@@ -365,6 +370,13 @@ describe('test-alert', () => {
     } finally {
       run.child.kill('SIGCONT');
     }
+    // Another port than that of the daemon may be anybody's, who is not shown its secrets.
+    const before = readFileSync(edge.configFile, 'utf8');
+    writeFileSync(edge.configFile, before.replace('port: 0', 'port: 65000'));
+    expect(failed('test_not_sent', []).error.message).toMatch(
+      /the daemon listens at port \d+, and http\.port is 65000/,
+    );
+    writeFileSync(edge.configFile, before);
     // The daemon goes by another name of this host.
     const elsewhere = ['unshare', '--uts', 'sh', '-c', 'hostname elsewhere; exec "$@"', 'sh', command] as const;
     const { error } = failed('test_not_decided', [], { argv: elsewhere });
@@ -583,7 +595,23 @@ createServer(async (socket) => {
   test('a stand-in sees the connection, and the guard refuses this host as the offender', async () => {
     configure('http: { port: 0 }');
     edge.lab.exec(edge.namespace, 'ip', 'link', 'set', 'lo', 'up');
-    const run = await start();
+    let run = await start();
+    const left = edge.lab.spawn(edge.namespace, edge.argv(['test-alert', '--through-falco', '--timeout', '5m']), {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let saidOfEnd = '';
+    left.stderr?.on('data', (text: Buffer) => {
+      saidOfEnd += text.toString();
+    });
+    await new Promise<void>((resolve) => {
+      left.stdout?.on('data', (text: Buffer) => {
+        if (text.toString().includes('sent')) resolve();
+      });
+    });
+    await run.stop();
+    await ended(left);
+    expect(saidOfEnd).toContain('before the daemon has ended');
+    run = await start();
     const nobody = failed('test_not_received', ['--through-falco', '--timeout', '1s']);
     expect(nobody.error.hint).toContain('falcodrop setup falco');
     expect(nobody.told).toMatchObject({ through: 'falco', status: 'failed' });

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type Accusation, type Arrival, type Glance, Intake, type IntakeLimits } from '../../src/sources/intake.ts';
+import { inUse } from './in-use.ts';
 
 const alert = (rule: string): string => JSON.stringify({ rule });
 
@@ -55,6 +56,38 @@ test('the queue is bounded by alerts and by characters', async () => {
     await intake.idle();
   }
 });
+
+describe('memory', () => {
+  const filled = (item: string): string => `{"rule":"r","output_fields":{"a":[${item.repeat(4_000).slice(0, -1)}]}}`;
+
+  test.each<[string, string, number]>([
+    ['objects without number', filled('{},'), 2_500],
+    ['lists without number', filled('[],'), 2_500],
+    ['keys without number', `{"rule":"r","output_fields":${keys(80_000)}}`, 30],
+  ])('a full queue takes as much as its texts, whatever is in them: %s', async (_name, text, count) => {
+    const intake = new Intake(() => undefined);
+    const before = inUse();
+    for (let n = 0; n < count; n++) expect(intake.push(text.replace('"r"', `"${n}"`), 'a', 'local', 0n)).toBe('queued');
+    expect(inUse() - before).toBeLessThan(48 << 20);
+    await intake.idle();
+  });
+
+  test('of what was judged nothing long is remembered', async () => {
+    let n = 0;
+    const glance = { isOurs: () => true, accuse: () => ({ offender: `${n}`, acts: true, isBlocked: false }) };
+    const intake = new Intake(() => undefined, undefined, { glance, nowMs: () => 0 });
+    const before = inUse();
+    for (let round = 0; round < 5; round++) {
+      for (let m = 0; m < 40; m++, n++) intake.push(alert(`${n}${'r'.repeat(1_000_000)}`), 'a', 'local', 0n);
+      await intake.idle();
+    }
+    expect(inUse() - before).toBeLessThan(16 << 20);
+  });
+});
+
+function keys(count: number): string {
+  return JSON.stringify(Object.fromEntries(Array.from({ length: count }, (_, n) => [`k${n}`, 1])));
+}
 
 test('what is pushed while judging is judged too', async () => {
   const rules: string[] = [];

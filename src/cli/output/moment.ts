@@ -30,9 +30,15 @@ export function localClock(ms: number): string {
   return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 }
 
-/** Ends are read as remaining time, a few microseconds after they were set. */
+/** ECMA-262, 21.4.1.1: what a Date can hold, on either side of 1970. */
+const latestMs = 8.64e15;
+
+/**
+ * Ends are read as remaining time, a few microseconds after they were set. What no Date can hold is shown as the last that it
+ * can: the service writes the ledger, and a moment in it must not keep the rest from being read.
+ */
 function nearestSecond(ms: number): number {
-  return Math.round(ms / 1000) * 1000;
+  return Math.min(Math.max(Math.round(ms / 1000) * 1000, -latestMs), latestMs);
 }
 
 /** `2026-11-22 05:31:02 +01:00 (in 1h)`. */

@@ -5,9 +5,12 @@
  * file was truncated under it, and a crash of the machine leaves them where data never reached the disk. What stands before
  * and behind such a hole are lines of their own.
  */
+import { joined } from '../pieces.ts';
 
 const lineFeed = 0x0a;
 const nul = 0x00;
+
+const nothing = Buffer.alloc(0);
 
 export interface SplitterOptions {
   /** Bytes of a line without its end. */
@@ -19,7 +22,7 @@ export interface SplitterOptions {
 export class LineSplitter {
   readonly #longest: number;
   #isBeginning: boolean;
-  #parts: Buffer[] = [];
+  #held: Buffer = nothing;
   #pending = 0;
 
   constructor({ longest, isBeginning = true }: SplitterOptions) {
@@ -63,21 +66,22 @@ export class LineSplitter {
   }
 
   #keep(part: Buffer): void {
+    const before = this.#pending;
     this.#pending += part.length;
     // One more for a CR, which is known to be no part of the line when its LF has come.
-    if (this.#pending <= this.#longest + 1) this.#parts.push(Buffer.from(part));
-    else this.#parts = [];
+    const most = this.#longest + 1;
+    this.#held = this.#pending <= most ? joined(this.#held, before, part, most) : nothing;
   }
 
   #end(last: Buffer): string | null {
     const length = this.#pending + last.length;
-    const parts = this.#parts;
+    const begin = this.#held.subarray(0, this.#pending);
     const isBeginning = this.#isBeginning;
-    this.#parts = [];
+    this.#held = nothing;
     this.#pending = 0;
     if (length > 0) this.#isBeginning = false;
     if (length > this.#longest + 1) return null;
-    const bytes = parts.length === 0 ? last : Buffer.concat([...parts, last]);
+    const bytes = begin.length === 0 ? last : Buffer.concat([begin, last]);
     const end = bytes.at(-1) === 0x0d ? length - 1 : length;
     if (end > this.#longest) return null;
     const text = bytes.toString('utf8', 0, end);

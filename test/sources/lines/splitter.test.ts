@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { LineSplitter } from '../../../src/sources/lines/splitter.ts';
+import { inUse } from '../in-use.ts';
 
 const longest = 40;
 
@@ -95,6 +96,16 @@ describe('lines', () => {
         expect(splitter.pending).toBe(all.length - 1 - Math.max(all.lastIndexOf(0x0a), all.lastIndexOf(0)));
       }),
     );
+  });
+
+  test('a line that comes byte by byte takes no more memory than a line', () => {
+    const splitter = new LineSplitter({ longest: 1 << 20 });
+    const piece = Buffer.from('x');
+    const before = inUse();
+    for (let n = 0; n < 1 << 20; n++) splitter.split(piece).next();
+    expect(splitter.pending).toBe(1 << 20);
+    expect(inUse() - before).toBeLessThan(8 << 20);
+    expect([...splitter.split(Buffer.from('\n'))]).toEqual(['x'.repeat(1 << 20)]);
   });
 
   test('an over-long line is not kept in memory', () => {
