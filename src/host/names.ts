@@ -2,10 +2,9 @@
 import { hostname } from 'node:os';
 
 /**
- * Lower case: the kernel's host name, its first label, and what the configuration adds (a fully qualified name; the id that
- * a Falco in a container takes for a host name).
+ * Lower case: the kernel's host name, which is what Falco reports (gethostname(2)), and what the configuration adds (the id that a
+ * Falco in a container takes for a host name). Not its first label: `web` may be web.b.example, who sends to the same place.
  */
 export function hostNames(aliases: readonly string[], name: string = hostname()): ReadonlySet<string> {
-  const names = [name, name.split('.')[0] ?? name, ...aliases];
-  return new Set(names.map((text) => text.toLowerCase()).filter((text) => text !== ''));
+  return new Set([name, ...aliases].map((text) => text.toLowerCase()).filter((text) => text !== ''));
 }
