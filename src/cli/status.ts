@@ -105,6 +105,11 @@ function describeSources({ answer }: Call, sources: readonly SourceReport[]): vo
   const text = sources.map(({ name, state }) => `${clean(name, 80)} (${clean(state, 20)})`).join(', ');
   answer.line(`sources   ${text === '' ? 'none' : text}`);
   for (const source of sources) {
+    const { name, state, problem } = source;
+    if (state === 'failed') {
+      const why = problem === null ? '' : `: ${clean(problem.message, 200)}`;
+      answer.line(`warning   ${clean(name, 80)} has failed${why}`);
+    }
     const silence = silenceOf(source);
     if (silence !== null) answer.line(`warning   ${silence}: falcodrop sources, falcodrop test-alert`);
   }

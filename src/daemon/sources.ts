@@ -101,7 +101,8 @@ export async function openSources(options: SourcesOptions): Promise<Sources> {
       of.recent.look(counts[name]?.received ?? 0, now);
       const last = intake.lastOf(name);
       const isHeard = last !== null && last.nth !== of.nth;
-      of.habit = listened(of.habit, forMs, isHeard);
+      // Who has failed hears nothing: that is no silence of his.
+      of.habit = listened(of.habit, of.standing.state === 'failed' ? 0 : forMs, isHeard);
       if (!isHeard) continue;
       if (of.lastAlert === null) dueAtMs = Math.min(dueAtMs, now + pace.firstKeepMs);
       of.nth = last.nth;

@@ -86,6 +86,23 @@ describe('sources of a daemon', () => {
     expect((await third.only()).lastAlert?.rule).toBe('Rule 95');
   });
 
+  test('the time in which a source had failed is not its silence', async () => {
+    const { sources, clock, push, only } = await open();
+    const standing = sources.add({ name: 'http', kind: 'http' });
+    for (let n = 0; n < 4 * 24; n++) {
+      standing.is('listening');
+      clock.nowMs += 3_600_000;
+      push(`Rule ${n}`);
+      await only();
+    }
+    standing.is('failed');
+    clock.nowMs += 30 * day;
+    expect(await only()).toMatchObject({ isSilent: false, silentMs: 0 });
+    standing.is('listening');
+    clock.nowMs += 2.1 * 3_600_000;
+    expect(await only()).toMatchObject({ isSilent: true, usualSilenceMs: 3_600_000 });
+  });
+
   test('is written soon after the first alert, then seldom; others’ sources stay', async () => {
     const kept = () => pastsOf(readFileSync(join(directory, 'sources.json'), 'utf8'));
     const one = await open();

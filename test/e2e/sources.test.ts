@@ -162,7 +162,9 @@ describe('sources', () => {
     // biome-ignore lint/suspicious/noControlCharactersInRegex: colours take no columns
     expect(rows.filter((row) => row.replaceAll(/\u001b\[\d+m/g, '').length > 80)).toEqual([]);
 
-    expect(edge.must(['status'])).toContain('sources   http (listening)');
+    const status = edge.must(['status']);
+    expect(status).toContain('sources   http (listening)');
+    expect(status).toContain('warning   grpc:unix:///nonexistent/falco.sock has failed: the socket is not there yet');
     expect(edge.json(0, ['status']).said[0]?.sources).toMatchObject([
       { source: 'http', state: 'listening' },
       {},
