@@ -1,5 +1,5 @@
 /** What becomes of an alert does not depend on the way it came: every recorded one, over every way. */
-import { expect, test } from 'vitest';
+import { afterAll, expect, test } from 'vitest';
 import { formatAddress } from '../../src/address/address.ts';
 import { parseAlert } from '../../src/alert/alert.ts';
 import { identityOf } from '../../src/alert/identity.ts';
@@ -10,11 +10,12 @@ import { type Arrival, Intake, intakeLimits } from '../../src/sources/intake.ts'
 import { ownAddresses } from '../alert/recordings.ts';
 import { bareHost, setOf } from '../judge/host.ts';
 import { until } from '../kernel/lab.ts';
-import { bring, recordedLines, ways } from './every-way.ts';
+import { bring, closeWays, recordedLines, ways } from './every-way.ts';
 
 const host: HostFacts = { ...bareHost, own: setOf(...ownAddresses) };
 const state = { automatic: 'monitor' } as const;
 const lines = recordedLines();
+afterAll(closeWays);
 
 function verdictOf({ alert, source }: Pick<Arrival, 'alert' | 'source'>): Readonly<Record<string, unknown>> {
   const nowMs = Number((alert.timeNs ?? 0n) / 1_000_000n);

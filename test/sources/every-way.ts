@@ -16,6 +16,7 @@ import { readStream } from '../../src/sources/lines/stream.ts';
 import { bodies, grpcBytes, grpcMessages, recording, recordings } from '../alert/recordings.ts';
 import { encodeAlert, startFalco } from './grpc/falco.ts';
 import { append, alert as journalEntry, ours, quick as quickJournal } from './journal/journals.ts';
+import { type Cluster, openCluster, read } from './kafka/cluster.ts';
 import { quick as quickLines } from './lines/log.ts';
 
 /** Each alert of the recordings as one line of JSON. */
@@ -116,6 +117,10 @@ function grpc(isJson: boolean): Way {
   };
 }
 
+/** One broker for all. */
+let opened: Promise<Cluster> | null = null;
+export const closeWays = async (): Promise<void> => (await opened)?.close();
+
 export const ways: Readonly<Record<string, Way>> = {
   'HTTP, one a request': http(tcp, 1, 'as it is'),
   'HTTP over a unix socket': http(unix, 1, 'as it is'),
@@ -158,6 +163,14 @@ export const ways: Readonly<Record<string, Way>> = {
     });
     await journal.start();
     return () => journal.abandon();
+  },
+  'Kafka, through a broker': async (lines, intake) => {
+    opened ??= openCluster();
+    const cluster = await opened;
+    const topic = await cluster.topic();
+    await cluster.send(topic, lines);
+    const { source } = read(cluster, { topic, intake });
+    return () => source.abandon();
   },
   'gRPC, with json_output': grpc(true),
   'gRPC, without': grpc(false),
