@@ -62,7 +62,7 @@ export interface FileConfig extends SpeaksFor {
 }
 
 /** A Falco's gRPC server. */
-export interface GrpcConfig {
+export interface GrpcConfig extends SpeaksFor {
   readonly enabled: boolean;
   readonly address: FalcoAddress;
   /** There for a host and port, and null for a unix socket. */

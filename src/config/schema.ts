@@ -165,19 +165,26 @@ const grpcServer = z
       })
       .optional()
       .meta(told({ description: 'For a host and port: both sides show a certificate.' })),
+    remote,
+    fleet_hosts: fleetHosts,
     enabled: z
       .boolean()
       .default(true)
       .meta(told({ description: 'Whether alerts are taken from it.', 'x-example': false })),
   })
-  .transform(({ address, tls, enabled }, context): GrpcConfig => {
+  .transform(({ address, tls, enabled, remote: isRemote, fleet_hosts }, context): GrpcConfig => {
     if ('path' in address && tls !== undefined) {
       context.issues.push({ code: 'custom', input: null, message: 'a unix socket has no tls' });
     }
     if ('host' in address && tls === undefined) {
       context.issues.push({ code: 'custom', input: null, message: 'needs tls: Falco asks for a client certificate' });
     }
-    return { address, enabled, tls: tls === undefined ? null : { ...tls, name: tls.name ?? null } };
+    return {
+      address,
+      enabled,
+      tls: tls === undefined ? null : { ...tls, name: tls.name ?? null },
+      ...speaksFor({ remote: isRemote, fleet_hosts }),
+    };
   });
 
 /** Kafka's own rules for a topic (Topic.validate): ASCII, at most 249 characters, neither "." nor "..". */

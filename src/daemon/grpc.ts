@@ -56,7 +56,7 @@ export async function openGrpc({
     requirePair(read, 'grpc.tls');
     return { ...read, name };
   };
-  const subscriptions = wanted.map(({ address, tls }): GrpcSubscription => {
+  const subscriptions = wanted.map(({ address, tls, remote, fleetHosts }): GrpcSubscription => {
     const place = formatFalcoAddress(address);
     const standing = add({ name: `grpc:${place}`, kind: 'grpc' });
     standing.at(place);
@@ -65,6 +65,8 @@ export async function openGrpc({
       readTls: tls === null ? null : () => readTls(tls),
       intake,
       source: `grpc:${place}`,
+      remote,
+      fleetHosts,
       longest,
       say: standing.hears(sayTo(logger)),
       standing,

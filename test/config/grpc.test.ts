@@ -57,27 +57,32 @@ describe('an address of a Falco', () => {
   });
 });
 
+const own = { remote: false, fleetHosts: [] };
+
 describe('the setting', () => {
   test('none, one, several', () => {
     expect(parseConfig('', 'f').grpc).toEqual([]);
     expect(parseConfig('grpc: [{ address: unix:///run/falco/falco.sock }]', 'f').grpc).toEqual([
-      { address: { path: '/run/falco/falco.sock' }, enabled: true, tls: null },
+      { address: { path: '/run/falco/falco.sock' }, enabled: true, tls: null, ...own },
     ]);
     const several = `grpc:
   - { address: unix:///run/falco.sock, enabled: false }
   - { address: "127.0.0.1:5060", ${tls} }
-  - { address: "falco:5060", tls: { ca: /a, cert: /b, key: { credential: falco.key }, name: localhost } }`;
+  - { address: "falco:5060", tls: { ca: /a, cert: /b, key: { credential: falco.key }, name: localhost }, fleet_hosts: [web-2] }`;
     expect(parseConfig(several, 'f').grpc).toEqual([
-      { address: { path: '/run/falco.sock' }, enabled: false, tls: null },
+      { address: { path: '/run/falco.sock' }, enabled: false, tls: null, ...own },
       {
         address: { host: '127.0.0.1', port: 5060 },
         enabled: true,
         tls: { ca: '/c/ca.crt', cert: '/c/client.crt', key: { file: '/c/client.key' }, name: null },
+        ...own,
       },
       {
         address: { host: 'falco', port: 5060 },
         enabled: true,
         tls: { ca: '/a', cert: '/b', key: { credential: 'falco.key' }, name: 'localhost' },
+        remote: true,
+        fleetHosts: ['web-2'],
       },
     ]);
   });

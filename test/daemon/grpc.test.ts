@@ -34,6 +34,7 @@ function message(client: string, isWhole = true, rest: Record<string, unknown> =
     rule,
     source,
     output: isWhole ? output : `12:00:00.000000000: Warning a connection | connection=${client}`,
+    hostname: rest.hostname ?? '',
     output_fields: Object.fromEntries(Object.entries(fields ?? {}).map(([key, value]) => [key, String(value)])),
   });
 }
@@ -60,6 +61,23 @@ async function falcoAt(listen: string, credentials?: ServerCredentials): Promise
 }
 
 describe('a Falco asked over gRPC', () => {
+  test('of another host: its alerts count where fleet_hosts name it, and no others', async () => {
+    const listen = `unix://${directory}/falco.sock`;
+    const falco = await falcoAt(listen);
+    const of = (client: string, hostname: string) => message(client, true, { hostname });
+    falco.queue.push(of('198.51.100.7', 'web-2'), of('198.51.100.8', 'web-3'));
+    const where = `grpc: [{ address: ${listen}, fleet_hosts: [web-2] }]`;
+    const config = parseConfig(`http: { enabled: false }\nautomatic: enforce\n${where}`, 'test');
+    const { log, running, stop } = start(config);
+    while (log.of('decision').length < 2) await log.waitFor('decision').then(() => new Promise(setImmediate));
+    stop();
+    await running;
+    expect(log.of('decision').map(({ offender, reason }) => [offender, reason])).toMatchObject([
+      ['198.51.100.7', expect.not.stringMatching('other_host')],
+      [null, 'other_host'],
+    ]);
+  });
+
   test('its alerts are judged, counted by its address, and at the stop it is left', async () => {
     const listen = `unix://${directory}/falco.sock`;
     const falco = await falcoAt(listen);

@@ -16,6 +16,8 @@ export interface SubscriptionOptions {
   readonly intake: Pick<Intake, 'register' | 'pushValue' | 'countBad' | 'hasRoom' | 'room'>;
   /** `grpc:unix:///run/falco/falco.sock` */
   readonly source: string;
+  readonly remote?: boolean;
+  readonly fleetHosts?: readonly string[];
   /** Bytes of one alert. */
   readonly longest: number;
   readonly say: Say;
@@ -65,7 +67,8 @@ export class GrpcSubscription {
   constructor(options: SubscriptionOptions) {
     const { address, say } = options;
     this.#options = options;
-    options.intake.register({ name: options.source, canWait: true });
+    const { intake, source: name, remote = false, fleetHosts = [] } = options;
+    intake.register({ name, remote, fleetHosts, canWait: true });
     this.#pace = { ...grpcPace, ...options.pace };
     this.#origin = 'path' in address || isLoopback(address.host) ? 'local' : 'network';
     this.#state = new Sparing(say, { most: 10, againMs: 600_000 });
