@@ -3,13 +3,13 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { canary, type Line } from '../daemon/double.ts';
 import { ended } from '../kernel/lab.ts';
 import { encodeAlert } from '../sources/grpc/falco.ts';
 import { differences, dropped, type Edge, openEdge } from './edge.ts';
+import { listenTo, type Run } from './running.ts';
 
 const [one, two, three, four] = ['203.0.113.7', '203.0.113.8', '203.0.113.9', '203.0.113.11'] as const;
 
@@ -56,37 +56,8 @@ async function startFalco(...clients: string[]): Promise<ChildProcess> {
   return falco;
 }
 
-interface Run {
-  readonly child: ChildProcess;
-  said(wanted: (line: Line) => boolean): Promise<Line>;
-  readonly lines: Line[];
-}
-
-function start(): Run {
-  const child = edge.lab.spawn(edge.namespace, edge.argv(['run']), { stdio: ['ignore', 'ignore', 'pipe'] });
-  const lines: Line[] = [];
-  let wake: () => void = () => undefined;
-  if (child.stderr === null) throw new Error('no pipe');
-  createInterface(child.stderr).on('line', (text) => {
-    lines.push(text.startsWith('{') ? (JSON.parse(text) as Line) : { msg: text });
-    wake();
-  });
-  child.on('close', () => wake());
-  return {
-    child,
-    lines,
-    said: async (wanted) => {
-      for (;;) {
-        const found = lines.find(wanted);
-        if (found !== undefined) return found;
-        if (child.exitCode !== null) throw new Error(`ended: ${JSON.stringify(lines)}`);
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-      }
-    },
-  };
-}
+const start = (): Run =>
+  listenTo(edge.lab.spawn(edge.namespace, edge.argv(['run']), { stdio: ['ignore', 'ignore', 'pipe'] }));
 
 const decided =
   (client: string) =>

@@ -1,13 +1,10 @@
-/** Alerts in systemd's journal through the built command into real maps. */
-import type { ChildProcess } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { canary, type Line } from '../daemon/double.ts';
 import { ended } from '../kernel/lab.ts';
 import { alert, append, text } from '../sources/journal/journals.ts';
 import { differences, dropped, type Edge, openEdge } from './edge.ts';
+import { alertAtEdge, listenTo, type Run } from './running.ts';
 
 const [one, two, three] = ['203.0.113.7', '203.0.113.8', '203.0.113.9'] as const;
 
@@ -28,39 +25,14 @@ afterEach(async () => {
 
 /** The host's own address is that of the lab. */
 function write(client: string, unit = 'falco-modern-bpf.service'): void {
-  const message = canary(client, { hostname: 'edge' }).replaceAll('203.0.113.10', '198.51.100.1');
-  append(files, [alert('', { _SYSTEMD_UNIT: unit, _COMM: unit.split('.')[0] ?? '', MESSAGE: message })]);
+  const named = { _SYSTEMD_UNIT: unit, _COMM: unit.split('.')[0] ?? '' };
+  append(files, [alert('', { ...named, MESSAGE: alertAtEdge(client) })]);
 }
 
-function start(
-  fault = '',
-  environment: Readonly<Record<string, string>> = {},
-): { readonly child: ChildProcess; said(message: string, offender?: string): Promise<Line> } {
-  const child = edge.lab.spawn(edge.namespace, edge.argv(['run'], { fault, environment }), {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  const lines: Line[] = [];
-  let wake: () => void = () => undefined;
-  if (child.stderr === null) throw new Error('no pipe');
-  createInterface(child.stderr).on('line', (line) => {
-    lines.push(line.startsWith('{') ? (JSON.parse(line) as Line) : { msg: line });
-    wake();
-  });
-  child.on('close', () => wake());
-  return {
-    child,
-    said: async (message, offender) => {
-      for (;;) {
-        const found = lines.find((line) => line.msg === message && (offender ?? line.offender) === line.offender);
-        if (found !== undefined) return found;
-        if (child.exitCode !== null || child.signalCode !== null) throw new Error(`ended: ${JSON.stringify(lines)}`);
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-      }
-    },
-  };
-}
+const start = (fault = '', environment: Readonly<Record<string, string>> = {}): Run =>
+  listenTo(
+    edge.lab.spawn(edge.namespace, edge.argv(['run'], { fault, environment }), { stdio: ['ignore', 'ignore', 'pipe'] }),
+  );
 
 test('an alert in the journal drops the offender; what other units say does not', async () => {
   append(files, [text('Falco version: 0.41.0 (x86_64)')]);

@@ -1,14 +1,14 @@
 /** Alerts of a Kafka topic through the built command into real maps and the ledger, with each side killed. */
-import { type ChildProcess, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { canary, type Line } from '../daemon/double.ts';
+import type { Line } from '../daemon/double.ts';
 import { ended } from '../kernel/lab.ts';
 import { type Broker, prepareBroker } from '../sources/kafka/broker.ts';
 import { differences, dropped, type Edge, openEdge } from './edge.ts';
+import { alertAtEdge, listenTo, type Run } from './running.ts';
 
 const [one, two, three, four] = ['203.0.113.7', '203.0.113.8', '203.0.113.9', '203.0.113.11'] as const;
 
@@ -31,10 +31,6 @@ afterEach(async () => {
   await edge.lab.close();
 });
 
-/** The host's own address is that of the lab. */
-const alert = (client: string): string =>
-  canary(client, { hostname: 'edge' }).replaceAll('203.0.113.10', '198.51.100.1');
-
 function send(...lines: string[]): void {
   const script = fileURLToPath(new URL('../sources/kafka/send.ts', import.meta.url));
   const argv = ['netns', 'exec', edge.namespace, process.execPath, script, `${broker.ports.plain}`, 'falco'];
@@ -42,39 +38,11 @@ function send(...lines: string[]): void {
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
 }
 
-interface Run {
-  readonly child: ChildProcess;
-  said(wanted: (line: Line) => boolean): Promise<Line>;
-  readonly lines: Line[];
-}
-
 /** Beside the broker, with the maps and the ledger of `of`. */
 function start(fault = '', of = edge): Run {
   const environment = { FALCODROP_CONFIG: of.configFile };
   const argv = of.argv(['run'], { fault, environment });
-  const child = edge.lab.spawn(edge.namespace, argv, { stdio: ['ignore', 'ignore', 'pipe'] });
-  const lines: Line[] = [];
-  let wake: () => void = () => undefined;
-  if (child.stderr === null) throw new Error('no pipe');
-  createInterface(child.stderr).on('line', (text) => {
-    lines.push(text.startsWith('{') ? (JSON.parse(text) as Line) : { msg: text });
-    wake();
-  });
-  child.on('close', () => wake());
-  return {
-    child,
-    lines,
-    said: async (wanted) => {
-      for (;;) {
-        const found = lines.find(wanted);
-        if (found !== undefined) return found;
-        if (child.exitCode !== null) throw new Error(`ended: ${JSON.stringify(lines)}`);
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-      }
-    },
-  };
+  return listenTo(edge.lab.spawn(edge.namespace, argv, { stdio: ['ignore', 'ignore', 'pipe'] }));
 }
 
 function configure({ configFile }: Edge, group: string): void {
@@ -88,13 +56,13 @@ const decided =
     msg === 'decision' && offender === client;
 
 test('daemon and broker are killed: every alert of the topic has one claim, and what is none is kept aside', async () => {
-  send(alert(one));
+  send(alertAtEdge(one));
   configure(edge, 'edge');
   // The map has the block, and nobody has written it down; then it is written down, and the offset is not.
   for (const fault of ['automatic.mapped', 'settle.recorded']) await ended(start(fault).child);
   const run = start();
   await run.said(decided(one));
-  send('no alert \u009b2J', alert(two));
+  send('no alert \u009b2J', alertAtEdge(two));
   await run.said(decided(two));
   const source = { source: 'kafka:fleet', kind: 'kafka', place: `falco at 127.0.0.1:${broker.ports.plain}` };
   expect(edge.json(0, ['sources']).said).toMatchObject([{ ...source, state: 'connected', lag: { unit: 'alerts' } }]);
@@ -103,7 +71,7 @@ test('daemon and broker are killed: every alert of the topic has one claim, and 
   await run.said(({ msg }) => msg.startsWith('connection lost'));
   expect(edge.json(0, ['sources']).said).toMatchObject([{ ...source, state: 'failed' }]);
   broker.start();
-  send(alert(three), alert(two));
+  send(alertAtEdge(three), alertAtEdge(two));
   await run.said(decided(three));
 
   run.child.kill('SIGTERM');
@@ -124,7 +92,7 @@ test('daemon and broker are killed: every alert of the topic has one claim, and 
   expect(kept).toContain('no alert \\u009b2J');
 
   // All is committed: a daemon that comes after takes nothing again.
-  send(alert(four));
+  send(alertAtEdge(four));
   const last = start();
   await last.said(decided(four));
   last.child.kill('SIGTERM');
@@ -145,21 +113,21 @@ test('two daemons in one group share what comes, and who is left has all of it; 
           timeout: 60_000,
         })
         .toEqual([]);
-    send(...clients(20, 22).map(alert));
+    send(...clients(20, 22).map((client) => alertAtEdge(client)));
     configure(edge, 'edge');
     configure(other, 'edge');
     const one = start();
     await one.said(({ msg, partitions }) => msg === 'partitions' && String(partitions) === '0,1');
     const two = start('', other);
     await two.said(({ msg, partitions }) => msg === 'partitions' && String(partitions).length === 1);
-    send(...clients(22, 50).map(alert));
+    send(...clients(22, 50).map((client) => alertAtEdge(client)));
     await everyOne([one, two], clients(20, 50));
     // What was read before it was dealt to the other may be decided by both.
     for (const of of [edge, other]) expect(held(of).size).toBeGreaterThanOrEqual(14);
     expect(new Set([...held(edge), ...held(other)])).toEqual(new Set(clients(20, 50)));
 
     two.child.kill('SIGKILL');
-    send(...clients(50, 80).map(alert));
+    send(...clients(50, 80).map((client) => alertAtEdge(client)));
     await everyOne([one], clients(50, 80));
     expect(new Set([...held(edge), ...held(other)])).toEqual(new Set(all));
 

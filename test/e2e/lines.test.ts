@@ -1,13 +1,10 @@
-/** Alerts one a line through the built command into real maps. */
-import type { ChildProcess } from 'node:child_process';
 import { appendFileSync, existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { command } from '../cli/falcodrop.ts';
-import { canary, type Line } from '../daemon/double.ts';
 import { ended } from '../kernel/lab.ts';
 import { differences, dropped, type Edge, openEdge } from './edge.ts';
+import { alertAtEdge, listenTo, type Run } from './running.ts';
 
 const [one, two, three, four] = ['203.0.113.7', '203.0.113.8', '203.0.113.9', '2001:db8:66::1'] as const;
 
@@ -23,44 +20,10 @@ afterEach(async () => {
   await edge.lab.close();
 });
 
-/** The host's own address is that of the lab. */
-const alert = (client: string): string =>
-  `${canary(client, { hostname: 'edge' }).replaceAll('203.0.113.10', '198.51.100.1')}\n`;
+const alert = (client: string): string => `${alertAtEdge(client)}\n`;
 
-interface Run {
-  readonly child: ChildProcess;
-  /** The first line with that message and, if given, of that offender. */
-  said(message: string, offender?: string): Promise<Line>;
-  readonly lines: Line[];
-}
-
-function start(args: readonly string[]): Run {
-  const child = edge.lab.spawn(edge.namespace, edge.argv(['run', ...args]), { stdio: ['pipe', 'ignore', 'pipe'] });
-  const lines: Line[] = [];
-  let wake: () => void = () => undefined;
-  if (child.stderr === null) throw new Error('no pipe');
-  createInterface(child.stderr).on('line', (text) => {
-    lines.push(text.startsWith('{') ? (JSON.parse(text) as Line) : { msg: text });
-    wake();
-  });
-  child.on('close', () => wake());
-  return {
-    child,
-    lines,
-    said: async (message, offender) => {
-      for (;;) {
-        const found = lines.find(
-          (line) => line.msg === message && (offender === undefined || line.offender === offender),
-        );
-        if (found !== undefined) return found;
-        if (child.exitCode !== null) throw new Error(`ended: ${JSON.stringify(lines)}`);
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-      }
-    },
-  };
-}
+const start = (args: readonly string[]): Run =>
+  listenTo(edge.lab.spawn(edge.namespace, edge.argv(['run', ...args]), { stdio: ['pipe', 'ignore', 'pipe'] }));
 
 describe('with an end', () => {
   test('stdin: exit 0 when all is dropped and written down', async () => {

@@ -1,13 +1,10 @@
-/** `falcodrop sources` and `falcodrop test-alert` with a real daemon on real maps. */
-import type { ChildProcess } from 'node:child_process';
 import { appendFileSync, chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { command } from '../cli/falcodrop.ts';
-import { canary, type Line } from '../daemon/double.ts';
 import { ended } from '../kernel/lab.ts';
 import { differences, type Edge, heldIn, openEdge, type Ways } from './edge.ts';
+import { alertAtEdge, listenTo, type Run } from './running.ts';
 
 const stepNames = ['sent', 'received', 'decided', 'in_map', 'recorded', 'withdrawn'];
 
@@ -25,53 +22,27 @@ afterEach(async () => {
 
 const configure = (yaml: string): void => appendFileSync(edge.configFile, `${yaml}\n`);
 
-interface Run {
-  readonly child: ChildProcess;
-  readonly lines: Line[];
-  said(message: string): Promise<Line>;
+interface Answering extends Run {
   stop(): Promise<void>;
 }
 
 /** A daemon that answers at its socket. */
-async function start(ways: Ways = {}, args: readonly string[] = []): Promise<Run> {
-  const child = edge.lab.spawn(edge.namespace, edge.argv(['run', ...args], ways), {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  const lines: Line[] = [];
-  let wake: () => void = () => undefined;
-  if (child.stderr === null) throw new Error('no pipe');
-  createInterface(child.stderr).on('line', (line) => {
-    lines.push(line.startsWith('{') ? (JSON.parse(line) as Line) : { msg: line });
-    wake();
-  });
-  child.on('close', () => wake());
-  const said = async (message: string): Promise<Line> => {
-    for (;;) {
-      const found = lines.find((line) => line.msg === message);
-      if (found !== undefined) return found;
-      if (child.exitCode !== null || child.signalCode !== null) throw new Error(`ended: ${JSON.stringify(lines)}`);
-      await new Promise<void>((resolve) => {
-        wake = resolve;
-      });
-    }
-  };
-  await said('socket');
-  await said('ready');
+async function start(ways: Ways = {}, args: readonly string[] = []): Promise<Answering> {
+  const argv = edge.argv(['run', ...args], ways);
+  const run = listenTo(edge.lab.spawn(edge.namespace, argv, { stdio: ['ignore', 'ignore', 'pipe'] }));
+  await run.said('socket');
+  await run.said('ready');
   return {
-    child,
-    lines,
-    said,
+    ...run,
     stop: async () => {
-      child.kill('SIGTERM');
-      await ended(child);
-      expect(child.exitCode).toBe(0);
+      run.child.kill('SIGTERM');
+      await ended(run.child);
+      expect(run.child.exitCode).toBe(0);
     },
   };
 }
 
-/** The host's own address is that of the lab. */
-const alert = (client: string, more: Record<string, unknown> = {}): string =>
-  `${canary(client, { hostname: 'edge', ...more }).replaceAll('203.0.113.10', '198.51.100.1')}\n`;
+const alert = (client: string, more: Record<string, unknown> = {}): string => `${alertAtEdge(client, more)}\n`;
 
 interface Told {
   readonly source: string;
