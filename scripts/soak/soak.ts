@@ -8,6 +8,7 @@
  */
 import { type ChildProcess, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, rmSync, statfsSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parsePrefix } from '../../src/address/prefix.ts';
@@ -41,8 +42,11 @@ const everybody = [...sources, ...bulk, ...offenders];
 
 /** What the built-in policy does with the canary rule. */
 const policyMs = 3_600_000;
-/** An alert that was answered this long ago is in maps and ledger, or never will be: a ledger in trouble is tried every 5 s. */
-const alertMs = 8_000;
+/**
+ * An alert that was answered this long ago is in maps and ledger, or never will be: a ledger in trouble is tried every 5 s. Longer
+ * where twice as much wants the CPUs as there are: whoever has the lock waits for one, too.
+ */
+const alertMs = (): number => 8_000 * Math.max(1, (loadavg()[0] ?? 0) / availableParallelism() / 2);
 /** A reconciliation leaves the tombstones of so long ago (two seconds), and a hand takes its time. */
 const tombstoneMs = 4_000;
 /** A reconciliation's tolerance of a second, and rounding. */
@@ -313,7 +317,7 @@ class Soak {
       state.lastWithdrawal = end;
       // Killed after the maps were changed, too.
       if (status !== 0 && status !== 4) state.isLoose = true;
-      const recent = begun - state.lastAlert < alertMs;
+      const recent = begun - state.lastAlert < alertMs();
       this.#change(
         [name],
         (claims) => {
@@ -364,7 +368,7 @@ class Soak {
     const meant = new Set(names);
     for (const name of everybody) {
       const { lastAlert, isOld } = this.#stateOf(name);
-      const isSure = status === 0 && meant.has(name) && !isOld && begun - lastAlert > alertMs;
+      const isSure = status === 0 && meant.has(name) && !isOld && begun - lastAlert > alertMs();
       this.#change([name], (claims) => model.withdrawn(claims, ['policy'], isSure), end);
     }
     this.#withdrew(everybody, end);
@@ -422,7 +426,7 @@ class Soak {
       this.#change([name], this.#alerted(after), after);
     }
     this.#note(`${said.trim()} of ${offenders.length} alerts queued`);
-    await sleep(alertMs + 200);
+    await sleep(alertMs() + 200);
     if (this.#random() < 0.5) this.#stepClock();
     for (let i = 0; i < 3; i++) await this.#undo('15m', offenders, { isDoomed: true });
     await this.#again('undo', () => this.#undo('15m', offenders));
@@ -481,7 +485,7 @@ class Soak {
     if (!this.#mayFail) return;
     this.#mayFail = false;
     for (const state of this.#states.values()) {
-      if (state.lastAlert > this.#faultBegan - alertMs) state.lastAlert = Date.now();
+      if (state.lastAlert > this.#faultBegan - alertMs()) state.lastAlert = Date.now();
     }
   }
 
@@ -841,7 +845,7 @@ class Soak {
     let dropping = 0;
     for (const name of everybody) {
       const state = this.#stateOf(name);
-      const isRecent = now - state.lastAlert < alertMs + 1_000;
+      const isRecent = now - state.lastAlert < alertMs() + 1_000;
       const ends = claimed.get(name) ?? {};
       state.isLoose = false;
       this.#compare(name, ends, held.get(name) ?? { earliest: 0, latest: 0 }, isRecent);
