@@ -1,7 +1,8 @@
 /** Where a Falco's gRPC server listens, as `bind_address` in its falco.yaml has it: a unix socket, or a host and a port. */
 import { FalcodropError } from '../errors.ts';
+import { formatHostPort, type HostPort, parseHostPort } from './host-port.ts';
 
-export type FalcoAddress = { readonly path: string } | { readonly host: string; readonly port: number };
+export type FalcoAddress = { readonly path: string } | HostPort;
 
 /** Bytes: sun_path of unix(7), less the zero at its end. */
 const longestPath = 107;
@@ -9,18 +10,15 @@ const longestPath = 107;
 /** Throws `config_invalid`. */
 export function parseFalcoAddress(text: string): FalcoAddress {
   if (text.startsWith('unix:')) return parseSocket(text);
-  // The host of an IPv6 address stands in brackets, for it has colons of its own.
-  const [, bracketed, plain, digits = ''] = /^(?:\[([0-9a-f:.]+)\]|([a-z0-9_.-]{1,253})):(\d{1,5})$/i.exec(text) ?? [];
-  const host = bracketed ?? plain;
-  const port = Number(digits);
-  if (host === undefined || port < 1 || port > 65_535) {
+  const address = parseHostPort(text);
+  if (address === null) {
     throw new FalcodropError(
       'config_invalid',
       'is neither unix:///PATH nor HOST:PORT',
       'as grpc.bind_address in falco.yaml: unix:///run/falco/falco.sock, 192.0.2.10:5060, [2001:db8::10]:5060',
     );
   }
-  return { host, port };
+  return address;
 }
 
 /** `unix:///PATH`, and `unix:/PATH`, which gRPC takes for the same. */
@@ -41,5 +39,5 @@ function parseSocket(text: string): FalcoAddress {
 /** The one way of writing it. */
 export function formatFalcoAddress(address: FalcoAddress): string {
   if ('path' in address) return `unix://${address.path}`;
-  return `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
+  return formatHostPort(address);
 }

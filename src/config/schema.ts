@@ -121,6 +121,12 @@ const fleetHosts = z
     }),
   );
 
+/** Of one of several of a kind. */
+const enabled = z
+  .boolean()
+  .default(true)
+  .meta(told({ description: 'Whether alerts are taken from it.', 'x-example': false }));
+
 /** Falco's gRPC server asks for client certificates wherever it listens on a port, and never on a unix socket. */
 const grpcServer = z
   .strictObject({
@@ -167,12 +173,9 @@ const grpcServer = z
       .meta(told({ description: 'For a host and port: both sides show a certificate.' })),
     remote,
     fleet_hosts: fleetHosts,
-    enabled: z
-      .boolean()
-      .default(true)
-      .meta(told({ description: 'Whether alerts are taken from it.', 'x-example': false })),
+    enabled,
   })
-  .transform(({ address, tls, enabled, remote: isRemote, fleet_hosts }, context): GrpcConfig => {
+  .transform(({ address, tls, remote: isRemote, fleet_hosts, ...rest }, context): GrpcConfig => {
     if ('path' in address && tls !== undefined) {
       context.issues.push({ code: 'custom', input: null, message: 'a unix socket has no tls' });
     }
@@ -181,7 +184,7 @@ const grpcServer = z
     }
     return {
       address,
-      enabled,
+      ...rest,
       tls: tls === undefined ? null : { ...tls, name: tls.name ?? null },
       ...speaksFor({ remote: isRemote, fleet_hosts }),
     };
@@ -282,10 +285,7 @@ const kafkaTopic = z
       .meta(told({ description: 'A password, where brokers ask for one.' })),
     remote,
     fleet_hosts: fleetHosts,
-    enabled: z
-      .boolean()
-      .default(true)
-      .meta(told({ description: 'Whether alerts are taken from it.', 'x-example': false })),
+    enabled,
   })
   .transform(({ tls, sasl, group, remote: isRemote, fleet_hosts, ...rest }, context): KafkaConfig => {
     if (tls !== undefined && (tls.cert === undefined) !== (tls.key === undefined)) {

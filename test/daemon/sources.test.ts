@@ -33,12 +33,12 @@ async function open() {
   });
   const push = (rule = 'A rule', name = 'http') =>
     intake.push(canary('203.0.113.7', { rule }), name, 'local', process.hrtime.bigint());
-  const only = async (of: Sources = sources) => {
+  const report = async (of: Sources = sources) => {
     const [report] = await of.report();
     if (report === undefined) throw new Error('no source');
     return report;
   };
-  return { log, intake, clock, sources, push, only };
+  return { log, intake, clock, sources, push, report };
 }
 
 describe('sources of a daemon', () => {
@@ -48,9 +48,9 @@ describe('sources of a daemon', () => {
     for (let n = 0; n < 4 * 24; n++) {
       first.clock.nowMs += 3_600_000;
       first.push(`Rule ${n}`);
-      await first.only();
+      await first.report();
     }
-    expect(await first.only()).toMatchObject({
+    expect(await first.report()).toMatchObject({
       state: 'listening',
       isSilent: false,
       silentMs: 0,
@@ -59,48 +59,48 @@ describe('sources of a daemon', () => {
       lastAlert: { rule: 'Rule 95', delaySeconds: expect.any(Number) as number },
     });
     first.clock.nowMs += 1.5 * 3_600_000;
-    expect((await first.only()).isSilent).toBe(false);
+    expect((await first.report()).isSilent).toBe(false);
     await first.sources.close();
 
     const second = await open();
     second.sources.add({ name: 'http', kind: 'http' });
     // It was down for who knows how long: only the time since counts.
-    expect(await second.only()).toMatchObject({
+    expect(await second.report()).toMatchObject({
       isSilent: false,
       silentMs: 1.5 * 3_600_000,
       lastAlert: { rule: 'Rule 95' },
     });
     second.clock.nowMs += 3_600_000;
     second.push(testRule);
-    expect(await second.only()).toMatchObject({
+    expect(await second.report()).toMatchObject({
       isSilent: true,
       counts: { received: 1 },
       lastAlert: { rule: 'Rule 95' },
     });
     second.push('It lives');
-    expect(await second.only()).toMatchObject({ isSilent: false, silentMs: 0, lastAlert: { rule: 'It lives' } });
+    expect(await second.report()).toMatchObject({ isSilent: false, silentMs: 0, lastAlert: { rule: 'It lives' } });
     second.sources.abandon();
     // Killed: what was kept is from before.
     const third = await open();
     third.sources.add({ name: 'http', kind: 'http' });
-    expect((await third.only()).lastAlert?.rule).toBe('Rule 95');
+    expect((await third.report()).lastAlert?.rule).toBe('Rule 95');
   });
 
   test('the time in which a source had failed is not its silence', async () => {
-    const { sources, clock, push, only } = await open();
+    const { sources, clock, push, report } = await open();
     const standing = sources.add({ name: 'http', kind: 'http' });
     for (let n = 0; n < 4 * 24; n++) {
       standing.is('listening');
       clock.nowMs += 3_600_000;
       push(`Rule ${n}`);
-      await only();
+      await report();
     }
     standing.is('failed');
     clock.nowMs += 30 * day;
-    expect(await only()).toMatchObject({ isSilent: false, silentMs: 0 });
+    expect(await report()).toMatchObject({ isSilent: false, silentMs: 0 });
     standing.is('listening');
     clock.nowMs += 2.1 * 3_600_000;
-    expect(await only()).toMatchObject({ isSilent: true, usualSilenceMs: 3_600_000 });
+    expect(await report()).toMatchObject({ isSilent: true, usualSilenceMs: 3_600_000 });
   });
 
   test('is written soon after the first alert, then seldom; others’ sources stay', async () => {
@@ -108,13 +108,13 @@ describe('sources of a daemon', () => {
     const one = await open();
     one.sources.add({ name: 'http', kind: 'http' });
     one.push('First');
-    await one.only();
+    await one.report();
     one.clock.nowMs += 10_000;
-    await one.only();
+    await one.report();
     await expect.poll(() => kept()?.get('http')?.lastAlert?.rule, { timeout: 10_000 }).toBe('First');
     one.push('Second');
     one.clock.nowMs += 60_000;
-    await one.only();
+    await one.report();
     one.sources.abandon();
     expect(kept()?.get('http')?.lastAlert?.rule).toBe('First');
     const two = await open();
@@ -131,10 +131,10 @@ describe('sources of a daemon', () => {
     rmSync(join(directory, 'sources.json'));
     mkdirSync(join(directory, 'sources.json/full'), { recursive: true });
     one.push();
-    await one.only();
+    await one.report();
     for (let n = 0; n < 3; n++) {
       one.clock.nowMs += day;
-      await one.only();
+      await one.report();
     }
     await one.sources.close();
     expect(one.log.of('the last alerts of sources can not be kept')).toHaveLength(1);
@@ -144,7 +144,7 @@ describe('sources of a daemon', () => {
     const one = await open();
     one.sources.add({ name: 'http', kind: 'http' }).trouble('it hurts');
     one.push();
-    const report = await one.only();
+    const report = await one.report();
     expect(readSourceReport(JSON.parse(JSON.stringify(report)))).toEqual(report);
     fc.assert(
       fc.property(fc.jsonValue(), (value) => {

@@ -1,13 +1,14 @@
 /** The alerts of one Falco up to 0.43 over gRPC, for as long as they are wanted: connected again whenever that breaks. */
 import type { Origin } from '../../alert/alert.ts';
+import { backoffMs, jittered, Pause } from '../backoff.ts';
 import type { Intake } from '../intake.ts';
 import type { Say } from '../lines/feed.ts';
+import { Sparing } from '../sparing.ts';
 import type { Standing } from '../standing.ts';
 import { type FalcoAddress, FalcoConnection, type Taker, type Tls } from './connection.ts';
 import { failureOf } from './failure.ts';
 import { readAlertMessage } from './message.ts';
 import { clientsOf, socketProblem } from './socket.ts';
-import { Sparing } from './sparing.ts';
 
 export interface SubscriptionOptions {
   readonly address: FalcoAddress;
@@ -62,7 +63,7 @@ export class GrpcSubscription {
   #running: Promise<void> | null = null;
   #connection: FalcoConnection | null = null;
   #isStopped = false;
-  #wake: () => void = () => undefined;
+  readonly #pause = new Pause();
 
   constructor(options: SubscriptionOptions) {
     const { address, say } = options;
@@ -85,7 +86,7 @@ export class GrpcSubscription {
   /** Asks for no more; resolves when what was on its way is queued. */
   async stop(): Promise<void> {
     this.#isStopped = true;
-    this.#wake();
+    this.#pause.end();
     this.#connection?.finish(this.#pace.graceMs);
     await this.#running;
   }
@@ -96,24 +97,8 @@ export class GrpcSubscription {
     while (!this.#isStopped) {
       failures = (await this.#attempt()) ? 0 : failures + 1;
       this.#options.standing?.is('failed');
-      if (!this.#isStopped) await this.#pause(this.#delay(failures));
+      if (!this.#isStopped) await this.#pause.wait(jittered(backoffMs(failures, this.#pace)));
     }
-  }
-
-  #delay(failures: number): number {
-    const { firstDelayMs, longestDelayMs } = this.#pace;
-    const delay = Math.min(longestDelayMs, firstDelayMs * 2 ** Math.min(failures, 30));
-    return delay * (1 - Math.random() / 2);
-  }
-
-  #pause(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
   }
 
   /** One connection, from its beginning to its end; true when a Falco answered. Never rejects. */

@@ -8,10 +8,11 @@
 import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import { FalcodropError } from '../../errors.ts';
-import { Sparing } from '../grpc/sparing.ts';
+import { backoffMs, jittered, Pause } from '../backoff.ts';
 import type { Intake } from '../intake.ts';
 import { Keeping } from '../keeping.ts';
 import type { Say } from '../lines/feed.ts';
+import { Sparing } from '../sparing.ts';
 import type { Standing } from '../standing.ts';
 import type { Aside } from './aside.ts';
 import type { Failure } from './failure.ts';
@@ -132,7 +133,7 @@ export class KafkaTopic {
   #isEnded = false;
   readonly #ending = new AbortController();
   #running: Promise<void> | null = null;
-  #wake: () => void = () => undefined;
+  readonly #pause = new Pause();
   /** What secrets and certificates were for the present session. */
   #access = '';
   readonly #period = { from: Number.NEGATIVE_INFINITY, bad: 0, aside: 0, problem: '' };
@@ -184,7 +185,7 @@ export class KafkaTopic {
     }
     if (access === this.#access) return;
     this.#tell({ kind: 'leave' });
-    this.#wake();
+    this.#pause.end();
   }
 
   /** Reads no more and stays in the group; resolves when what came is queued. */
@@ -192,7 +193,7 @@ export class KafkaTopic {
     this.#isStopped = true;
     this.#ending.abort();
     this.#tell({ kind: 'quiet' });
-    this.#wake();
+    this.#pause.end();
     await this.#taking;
   }
 
@@ -204,7 +205,7 @@ export class KafkaTopic {
     this.#tell({ kind: 'leave' });
     const late = setTimeout(() => void this.#thread?.terminate(), this.#pace.leaveMs);
     this.#isEnded = true;
-    this.#wake();
+    this.#pause.end();
     await this.#running;
     clearTimeout(late);
   }
@@ -215,7 +216,7 @@ export class KafkaTopic {
     this.#isEnded = true;
     this.#ending.abort();
     this.#keeping.end();
-    this.#wake();
+    this.#pause.end();
     await this.#thread?.terminate();
     await this.#running;
   }
@@ -229,24 +230,12 @@ export class KafkaTopic {
       if (this.#isEnded) break;
       if (failure === null || performance.now() - begun > this.#pace.steadyMs) failures = 0;
       if (failure !== null) this.#counts.failures++;
-      await this.#pause(this.#delay(failures++, failure?.isRefusal ?? false));
+      await this.#pause.wait(this.#delay(failures++, failure?.isRefusal ?? false));
     }
   }
 
   #delay(failures: number, isRefusal: boolean): number {
-    const { firstDelayMs, longestDelayMs, refusedDelayMs } = this.#pace;
-    const delay = isRefusal ? refusedDelayMs : Math.min(longestDelayMs, firstDelayMs * 2 ** Math.min(failures, 30));
-    return delay * (1 - Math.random() / 2);
-  }
-
-  #pause(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
+    return jittered(isRefusal ? this.#pace.refusedDelayMs : backoffMs(failures, this.#pace));
   }
 
   /** One membership, from its beginning to its end; null where it was told to leave. Never rejects. */
@@ -254,10 +243,7 @@ export class KafkaTopic {
     const { brokers, topic, group, readAccess, longest, begin } = this.#options;
     if (this.#isStopped) {
       // Nothing is begun any more.
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-        if (this.#isEnded) resolve();
-      });
+      if (!this.#isEnded) await this.#pause.wait(null);
       return null;
     }
     let access: KafkaAccess;

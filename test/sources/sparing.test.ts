@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { type Seldom, Sparing } from '../../../src/sources/grpc/sparing.ts';
+import { type Seldom, Sparing } from '../../src/sources/sparing.ts';
 
 function said(seldom: Seldom, events: readonly (readonly [second: number, problem: string])[]): string[] {
   const lines: string[] = [];

@@ -1,5 +1,5 @@
 /** Says what changes at once; what stays as it is, or goes to and fro, seldom. */
-import type { Say } from '../lines/feed.ts';
+import type { Say } from './lines/feed.ts';
 
 export interface Seldom {
   /** Lines a minute at most. */
