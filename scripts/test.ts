@@ -8,8 +8,19 @@
  * Arguments are filters for vitest (paths); with one, the checks are left out.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { checks, root, runChecks } from './lint.ts';
 import type { TalliedTest, Tally } from './tally.ts';
 
@@ -74,7 +85,45 @@ function withoutSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   );
 }
 
+/** Whether other users can reach the tree: tests become the service's user, and run from it. */
+function isReachable(): boolean {
+  for (let path = root; ; path = dirname(path)) {
+    if ((statSync(path).mode & 0o001) === 0) return false;
+    if (path === dirname(path)) return true;
+  }
+}
+
+/**
+ * In /root and the like (mode 0700) the same tree is run from a place that others can enter: a bind mount that only these
+ * processes see, gone with them. Null: there is no need.
+ */
+function runElsewhere(filters: readonly string[]): number | null {
+  if (process.geteuid?.() !== 0 || kernelTestsMissing() !== null || isReachable()) return null;
+  const place = mkdtempSync(join(tmpdir(), 'falcodrop-tree-'));
+  chmodSync(place, 0o755);
+  const moved = (text: string): string => text.replaceAll(root.replace(/\/$/, ''), place);
+  const env = Object.fromEntries(Object.entries(process.env).map(([name, value]) => [name, moved(value ?? '')]));
+  try {
+    const script = 'mount --bind "$1" "$2" && cd "$2" && shift 2 && exec "$@"';
+    const argv = [moved(process.execPath), 'scripts/test.ts', ...filters];
+    const { status } = spawnSync(
+      'unshare',
+      ['--mount', '--propagation', 'slave', 'sh', '-c', script, 'sh', root, place, ...argv],
+      { stdio: 'inherit', env },
+    );
+    return status ?? 1;
+  } finally {
+    rmdirSync(place);
+  }
+}
+
 function main(filters: readonly string[]): void {
+  const status = runElsewhere(filters);
+  if (status === null) runHere(filters);
+  else process.exitCode = status;
+}
+
+function runHere(filters: readonly string[]): void {
   const whole = filters.length === 0;
   const failedChecks = whole ? runChecks() : [];
 
